@@ -1,0 +1,66 @@
+"""What one stream may choose."""
+
+from dataclasses import dataclass, replace
+
+from voicewire.asr.errors import SettingsError
+
+SAMPLE_RATE = 16_000
+FRAME_MS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """Settings of one stream; all but `language` and `beam` may change while it runs.
+
+    Attributes:
+        chunk_ms: a tick: how often new audio is looked at, 100 to 300, a multiple of 20.
+        commit_ms: the length of a committed block, `chunk_ms` to 1200, a multiple of 20. Longer is more
+            accurate and later; equal to `chunk_ms` is the single causal pass of the CarelessWhisper paper.
+        endpoint_ms: a pause of this length after words ends the utterance, 200 to 10,000.
+        language: the language that is spoken, as Whisper's code for it.
+        interim: whether to look at the audio between commits and so give a tail.
+        beam: hypotheses kept at commits; 1 is greedy decoding.
+        gate: whether silence is kept from the decoder. Off only for tests and measurements.
+    """
+
+    chunk_ms: int = 300
+    commit_ms: int = 1200
+    endpoint_ms: int = 700
+    language: str = "en"
+    interim: bool = True
+    beam: int = 1
+    gate: bool = True
+
+    def __post_init__(self) -> None:
+        _check("chunk_ms", self.chunk_ms, 100, 300, FRAME_MS)
+        _check("commit_ms", self.commit_ms, 100, 1200, FRAME_MS)
+        _check("endpoint_ms", self.endpoint_ms, 200, 10_000, 1)
+        _check("beam", self.beam, 1, 8, 1)
+        if self.commit_ms < self.chunk_ms:
+            raise SettingsError(
+                f"commit_ms ({self.commit_ms}) must be at least chunk_ms ({self.chunk_ms}): "
+                "raise commit_ms or lower chunk_ms"
+            )
+
+    @property
+    def chunk_frames(self) -> int:
+        return self.chunk_ms // FRAME_MS
+
+    @property
+    def commit_frames(self) -> int:
+        return self.commit_ms // FRAME_MS
+
+    def with_changes(
+        self, *, chunk_ms: int | None = None, commit_ms: int | None = None, endpoint_ms: int | None = None
+    ) -> "StreamSettings":
+        """The same settings with those given changed. Raises SettingsError."""
+        changes = {"chunk_ms": chunk_ms, "commit_ms": commit_ms, "endpoint_ms": endpoint_ms}
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _check(name: str, value: int, low: int, high: int, step: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SettingsError(f"{name} must be a whole number, not {value!r}")
+    if not low <= value <= high or value % step:
+        multiple = f", a multiple of {step}" if step > 1 else ""
+        raise SettingsError(f"{name} must be {low} to {high}{multiple}, not {value}")

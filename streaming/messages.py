@@ -1,0 +1,266 @@
+"""The native protocol's messages, version 1, as typed models.
+
+This module alone of this room may be imported by the client, so it needs pydantic and nothing heavier.
+docs/protocol.md is its prose; `json_schema()` is its schema.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+PROTOCOL_VERSION = 1
+
+Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw", "opus", "ogg_opus", "flac"]
+SampleRate = Annotated[int, Field(ge=8_000, le=48_000)]
+ChunkMs = Annotated[int, Field(ge=100, le=300, multiple_of=20)]
+CommitMs = Annotated[int, Field(ge=100, le=1200, multiple_of=20)]
+EndpointMs = Annotated[int, Field(ge=200, le=10_000)]
+
+
+class ErrorCode(StrEnum):
+    """Every code of an `error` or a `warning`. docs/protocol.md says of each what causes it and what to do."""
+
+    BAD_JSON = "bad_json"
+    BAD_MESSAGE = "bad_message"
+    UNSUPPORTED_VERSION = "unsupported_version"
+    UNSUPPORTED_SETTING = "unsupported_setting"
+    START_EXPECTED = "start_expected"
+    ALREADY_STARTED = "already_started"
+    BAD_AUDIO = "bad_audio"
+    MESSAGE_TOO_BIG = "message_too_big"
+    HANDSHAKE_TIMEOUT = "handshake_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    SESSION_TOO_LONG = "session_too_long"
+    BUFFER_FULL = "buffer_full"
+    SLOW_READER = "slow_reader"
+    CAPACITY = "capacity"
+    SHUTTING_DOWN = "shutting_down"
+    DECODER_RESET = "decoder_reset"
+    INTERNAL = "internal"
+
+
+class _Message(BaseModel):
+    """Unknown fields are refused from a client (a typing mistake should not pass in silence)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# ---- client to server
+
+
+class Start(_Message):
+    """The first message of a session."""
+
+    type: Literal["start"] = "start"
+    version: int = PROTOCOL_VERSION
+    encoding: Encoding
+    sample_rate: SampleRate
+    channels: Annotated[int, Field(ge=1, le=2)] = 1
+    language: str = "en"
+    chunk_ms: ChunkMs | None = None
+    commit_ms: CommitMs | None = None
+    interim: bool = True
+    words: bool = True
+    endpoint_ms: EndpointMs = 700
+
+
+class Configure(_Message):
+    """Changes settings while the session runs; they hold from the next block on."""
+
+    type: Literal["configure"] = "configure"
+    chunk_ms: ChunkMs | None = None
+    commit_ms: CommitMs | None = None
+    endpoint_ms: EndpointMs | None = None
+
+
+class Flush(_Message):
+    """Asks for every word of the audio sent so far; answered by `flushed` with the same id."""
+
+    type: Literal["flush"] = "flush"
+    id: Annotated[str, Field(max_length=200)] | int | None = None
+
+
+class KeepAlive(_Message):
+    """Holds an idle session open."""
+
+    type: Literal["keepalive"] = "keepalive"
+
+
+class Close(_Message):
+    """No more audio: the server sends what is left, `done`, and closes."""
+
+    type: Literal["close"] = "close"
+
+
+ClientMessage = Annotated[Start | Configure | Flush | KeepAlive | Close, Field(discriminator="type")]
+
+
+# ---- server to client
+
+
+class _ServerMessage(BaseModel):
+    """A client ignores fields that it does not know: later versions of the protocol may add some."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class WordItem(_ServerMessage):
+    """One word; `word` carries its leading space, so joining the items gives the text."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+    emitted: float
+
+
+class Settings(_ServerMessage):
+    """What is in force for the session."""
+
+    encoding: Encoding
+    sample_rate: int
+    channels: int
+    language: str
+    chunk_ms: int
+    commit_ms: int
+    endpoint_ms: int
+    interim: bool
+    words: bool
+
+
+class Limits(_ServerMessage):
+    """What the server bounds; exceeding one ends the session with the code that docs/protocol.md names."""
+
+    message_bytes: int
+    idle_s: float
+    session_s: float
+    buffered_s: float
+
+
+class Ready(_ServerMessage):
+    """The answer to `start`: audio may come."""
+
+    type: Literal["ready"] = "ready"
+    version: int = PROTOCOL_VERSION
+    session_id: str
+    model: str
+    settings: Settings
+    limits: Limits
+
+
+class Configured(_ServerMessage):
+    """The answer to `configure`."""
+
+    type: Literal["configured"] = "configured"
+    settings: Settings
+
+
+class TranscriptMessage(_ServerMessage):
+    """News of the text. `words` come once and never change; `tail` replaces the tail before it.
+
+    With `words: false` in `start`, `words` and `tail` stay empty and `text` and `tail_text` alone are given.
+    """
+
+    type: Literal["transcript"] = "transcript"
+    seq: int
+    words: list[WordItem]
+    tail: list[WordItem]
+    text: str
+    tail_text: str
+    utterance: int
+    audio_received: float
+    audio_processed: float
+    buffered_ms: int
+
+
+class SpeechStartedMessage(_ServerMessage):
+    type: Literal["speech_started"] = "speech_started"
+    seq: int
+    time: float
+
+
+class EndpointMessage(_ServerMessage):
+    """An utterance is over; all its words have been sent before."""
+
+    type: Literal["endpoint"] = "endpoint"
+    seq: int
+    utterance: int
+    start: float
+    end: float
+    text: str
+
+
+class FlushedMessage(_ServerMessage):
+    type: Literal["flushed"] = "flushed"
+    seq: int
+    id: str | int | None = None
+    audio_processed: float
+
+
+class Warning(_ServerMessage):  # noqa: A001 - the protocol's own word
+    """Something the user should know; the session goes on."""
+
+    type: Literal["warning"] = "warning"
+    code: ErrorCode
+    message: str
+
+
+class Error(_ServerMessage):
+    """The session is over; the server closes the connection."""
+
+    type: Literal["error"] = "error"
+    code: ErrorCode
+    message: str
+
+
+class Totals(_ServerMessage):
+    """What the session came to."""
+
+    audio_s: float
+    words: int
+    utterances: int
+
+
+class Done(_ServerMessage):
+    """The last message after `close`; the server then closes with code 1000."""
+
+    type: Literal["done"] = "done"
+    totals: Totals
+
+
+ServerMessage = Annotated[
+    Ready
+    | Configured
+    | TranscriptMessage
+    | SpeechStartedMessage
+    | EndpointMessage
+    | FlushedMessage
+    | Warning
+    | Error
+    | Done,
+    Field(discriminator="type"),
+]
+
+_client_messages: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
+_server_messages: TypeAdapter[ServerMessage] = TypeAdapter(ServerMessage)
+
+
+def parse_client_message(text: str | bytes) -> ClientMessage:
+    """Raises pydantic.ValidationError; its first error's type is `json_invalid` where the text is no JSON."""
+    return _client_messages.validate_json(text)
+
+
+def parse_server_message(text: str | bytes) -> ServerMessage:
+    """Raises pydantic.ValidationError."""
+    return _server_messages.validate_json(text)
+
+
+def json_schema() -> dict[str, Any]:
+    """The protocol as one JSON schema with `client` and `server` as its two roots."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"voicewire native protocol, version {PROTOCOL_VERSION}",
+        "client": _client_messages.json_schema(),
+        "server": _server_messages.json_schema(),
+    }
