@@ -1,0 +1,1 @@
+"""Measurements: accuracy, latency, long streams. Run as `python -m benchmarks.NAME --help`."""

@@ -1,0 +1,39 @@
+"""What all tests share: real speech with references, and few threads, so that tests can run side by side."""
+
+import os
+
+# Before torch is imported anywhere: OpenMP's workers spin while they wait, which starves a server beside them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from benchmarks.speech_tars import FOLDER_VARIABLE, Clip, SpeechTar, speech_folder
+
+
+@pytest.fixture(scope="session")
+def speech_tar() -> Callable[[str], Path]:
+    """`speech_tar("test-clean-00")` is the path of that tar; the test is skipped where the speech is absent."""
+
+    def find(name: str) -> Path:
+        path = speech_folder() / f"{name.removesuffix('.tar')}.tar"
+        if not path.is_file():
+            pytest.skip(f"no speech at {path}: set {FOLDER_VARIABLE} to the folder that holds {path.name}")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def clips(speech_tar: Callable[[str], Path]) -> Callable[[str, int], list[Clip]]:
+    """`clips("test-clean-00", 3)` decodes three clips of that tar, always the same ones, once per run."""
+
+    @cache
+    def decode(name: str, limit: int) -> list[Clip]:
+        return list(SpeechTar(speech_tar(name)).clips(limit))
+
+    return decode
