@@ -2,7 +2,7 @@
 
 import os
 
-# Before torch is imported anywhere: OpenMP's workers spin while they wait, which starves a server beside them.
+# Before torch is imported: OpenMP's workers spin while they wait, which starves a server beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
@@ -17,7 +17,7 @@ from benchmarks.speech_tars import FOLDER_VARIABLE, Clip, SpeechTar, speech_fold
 
 @pytest.fixture(scope="session")
 def speech_tar() -> Callable[[str], Path]:
-    """`speech_tar("test-clean-00")` is the path of that tar; the test is skipped where the speech is absent."""
+    """`speech_tar("test-clean-00")` is that tar's path; the test is skipped where the speech is absent."""
 
     def find(name: str) -> Path:
         path = speech_folder() / f"{name.removesuffix('.tar')}.tar"

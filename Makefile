@@ -1,0 +1,83 @@
+# `make demo` and `make test` each set up all that they need below .venv, from nothing but Python 3.11+.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+HOUSE := $(VENV)/house
+ROOMS := asr codecs streaming client
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SPEECH ?= ../shared/speech
+OUT ?= build/benchmarks
+
+# OpenMP's idle threads spin by default and take the cores from whatever runs beside them.
+export GOMP_SPINCOUNT ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast lint format constraints docker clean \
+	bench-accuracy bench-latency bench-longform
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
+		| while IFS='|' read -r name text; do printf '  make %-15s %s\n' "$$name" "$$text"; done
+
+install: $(STAMP) ## Create .venv with everything in it
+
+# torch first and with its own dependencies, since a CUDA build needs packages that a CPU build does not;
+# then exactly the list, without resolving anything: what is not pinned cannot slip in.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'voicewire needs Python 3.11 or newer: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo 'Python lacks its venv module: apt-get install python3-venv' >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt torch setuptools
+	$(PIP) install --quiet --no-deps --no-build-isolation --requirement constraints.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## Live captions of real speech from a real server
+	$(BIN)/voicewire demo
+
+test: $(STAMP) ## All tests
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP) ## The tests that take seconds, on all cores
+	$(BIN)/python -m pytest -m 'not slow' -n auto --dist loadgroup
+
+# mypy follows no editable installs, so the rooms are linked together below the name that they are installed by.
+$(HOUSE): $(STAMP)
+	@mkdir -p $(HOUSE)/voicewire
+	@for room in $(ROOMS); do ln -sfn "$(CURDIR)/$$room" $(HOUSE)/voicewire/$$room; done
+	@touch $@
+
+lint: $(STAMP) $(HOUSE) ## ruff, mypy, the arrows between rooms, the Dockerfile
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(HOUSE) $(BIN)/mypy $(addprefix -p voicewire.,$(ROOMS))
+	$(BIN)/lint-imports
+	@if test -x $(BIN)/hadolint; then echo hadolint Dockerfile; $(BIN)/hadolint Dockerfile; \
+		else echo 'hadolint: no build of it for this platform, Dockerfile not checked'; fi
+
+format: $(STAMP) ## Let ruff rewrite the code in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints: $(STAMP) ## Pin today's versions of everything in constraints.txt
+	$(BIN)/python .ci/pin.py
+
+bench-accuracy: $(STAMP) ## Word error rates on every set in SPEECH (hours; resumes where it stopped)
+	$(BIN)/python -m benchmarks.accuracy --json $(OUT)/accuracy.json --markdown docs/accuracy.md \
+		--data $(wildcard $(SPEECH)/dev-*.tar $(SPEECH)/test-*.tar $(SPEECH)/common-voice-*.tar)
+
+bench-latency: $(STAMP) ## Delay of words, their times, speed and memory
+	$(BIN)/python -m benchmarks.latency --json $(OUT)/latency.json --data $(SPEECH)/words-00.tar
+
+bench-longform: $(STAMP) ## Ten-minute streams: errors and cost against short clips
+	$(BIN)/python -m benchmarks.longform --json $(OUT)/longform.json --data $(SPEECH)/dev-00.tar
+
+docker: ## Build the server's image for CPUs
+	docker build --tag voicewire .
+
+clean: ## Remove .venv and everything built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
