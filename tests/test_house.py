@@ -1,0 +1,137 @@
+"""The house's own rules: which room may know which, how long a file may grow, what the repository never names."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("asr", "codecs", "streaming", "client")
+MOST_LINES = 450
+
+
+def tracked_files() -> list[Path]:
+    """Every file in git's index that still exists."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    files = [ROOT / name for name in listed.decode().split("\0") if name]
+    assert len(files) > 20
+    return [path for path in files if path.is_file()]
+
+
+def tracked_text() -> list[tuple[Path, str]]:
+    """The tracked files that are text."""
+    found = []
+    for path in tracked_files():
+        data = path.read_bytes()
+        if b"\0" not in data[:8192]:
+            found.append((path.relative_to(ROOT), data.decode("utf-8", "replace")))
+    return found
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "tests", capture_output=True, text=True, timeout=120
+    )
+
+
+def lint_imports() -> subprocess.CompletedProcess[str]:
+    script = Path(sys.executable).parent / "lint-imports"
+    return subprocess.run(
+        [script, "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def test_the_arrows_between_the_rooms_hold() -> None:
+    result = lint_imports()
+    assert result.returncode == 0, result.stdout + result.stderr
+    kept = re.search(r"Contracts: (\d+) kept, 0 broken", result.stdout)
+    assert kept
+    assert int(kept[1]) >= 5
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_checker_sees_every_module_of_a_room(room: str) -> None:
+    """A contract over modules that the checker cannot find would hold whatever they import."""
+    code = f"import grimp; print(*sorted(grimp.build_graph('voicewire.{room}', cache_dir=None).modules))"
+    seen = set(run_python(code).stdout.split())
+    files = {path.stem for path in (ROOT / room).glob("*.py")} - {"__init__", "__main__"}
+    assert {f"voicewire.{room}.{name}" for name in files} <= seen
+    assert f"voicewire.{room}" in seen
+
+
+def test_the_messages_load_no_other_module_of_ours_and_no_torch() -> None:
+    result = run_python("import sys, voicewire.streaming.messages; print(*sys.modules)")
+    assert result.returncode == 0, result.stderr
+    loaded = set(result.stdout.split())
+    ours = {name for name in loaded if name.split(".")[0] == "voicewire"}
+    assert ours == {"voicewire", "voicewire.streaming", "voicewire.streaming.messages"}
+    assert "torch" not in loaded
+
+
+def test_the_client_loads_without_the_server_s_packages() -> None:
+    """What a bare install lacks must not be imported before a command that needs it runs."""
+    code = """
+import importlib, pkgutil, sys
+import voicewire.client
+for module in pkgutil.walk_packages(voicewire.client.__path__, "voicewire.client."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+heavy = {"torch", "whisper", "onnxruntime", "starlette", "uvicorn", "safetensors", "soxr", "silero_vad",
+         "structlog", "pydantic_settings", "platformdirs", "voicewire.asr", "voicewire.codecs"}
+print(*sorted(heavy & sys.modules.keys()))
+"""
+    result = run_python(code)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+def test_no_source_file_outgrows_one_sitting() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in tracked_files() if path.suffix == ".py"}
+    too_long = {str(path.relative_to(ROOT)): lines for path, lines in lengths.items() if lines > MOST_LINES}
+    assert not too_long, f"over {MOST_LINES} lines, split by noun: {too_long}"
+
+
+def test_every_source_file_says_what_it_holds() -> None:
+    sources = [(path, text) for path, text in tracked_text() if path.suffix == ".py" and text.strip()]
+    mute = [str(path) for path, text in sources if not ast.get_docstring(ast.parse(text))]
+    assert not mute
+
+
+def test_there_is_no_drawer_for_odds_and_ends() -> None:
+    drawers = {"utils", "util", "helpers", "misc", "common"}
+    assert not [path for path in tracked_files() if path.stem in drawers]
+
+
+# Spelled in pieces, so that this file does not find itself.
+NEVER = {
+    "the host of a package registry": "|".join(
+        re.escape(host)
+        for host in (
+            "pypi" + ".org",
+            "python" + "hosted.org",
+            "npmjs" + ".org",
+            "npmjs" + ".com",
+            "deb.debian" + ".org",
+        )
+    ),
+    "a path of one machine": "|".join(
+        ("/wo" + r"rk/(main|shared)", "/ho" + r"me/[a-z]", "/ro" + "ot/", "/opt/whe" + "els")
+    ),
+    "how it came about": "|".join((r"\bsub" + r"agent", r"\bDEVEL" + r"OPERS\.md", r"before" + r"-stop")),
+}
+
+
+@pytest.mark.parametrize("what", NEVER)
+def test_the_repository_speaks_of_the_product_alone(what: str) -> None:
+    pattern = re.compile(NEVER[what])
+    found = [f"{path}: {hit[0]}" for path, text in tracked_text() if (hit := pattern.search(text))]
+    assert not found, f"names {what}"
