@@ -1,9 +1,11 @@
 """The native protocol's messages, version 1, as typed models.
 
 This module alone of this room may be imported by the client, so it needs pydantic and nothing heavier.
-docs/protocol.md is its prose; `json_schema()` is its schema.
+docs/protocol.md is its prose, docs/protocol.schema.json its schema: `python -m voicewire.streaming.messages`
+prints it.
 """
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -35,15 +37,44 @@ class ErrorCode(StrEnum):
     BUFFER_FULL = "buffer_full"
     SLOW_READER = "slow_reader"
     CAPACITY = "capacity"
+    OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting_down"
     DECODER_RESET = "decoder_reset"
     INTERNAL = "internal"
 
 
+# The websocket close code that goes with each error; a warning closes nothing.
+CLOSE_CODES: dict[ErrorCode, int] = {
+    ErrorCode.BAD_JSON: 1007,
+    ErrorCode.BAD_MESSAGE: 1008,
+    ErrorCode.UNSUPPORTED_VERSION: 1008,
+    ErrorCode.UNSUPPORTED_SETTING: 1008,
+    ErrorCode.START_EXPECTED: 1008,
+    ErrorCode.ALREADY_STARTED: 1008,
+    ErrorCode.BAD_AUDIO: 1007,
+    ErrorCode.MESSAGE_TOO_BIG: 1009,
+    ErrorCode.HANDSHAKE_TIMEOUT: 1008,
+    ErrorCode.IDLE_TIMEOUT: 1008,
+    ErrorCode.SESSION_TOO_LONG: 1008,
+    ErrorCode.BUFFER_FULL: 1009,
+    ErrorCode.SLOW_READER: 1008,
+    ErrorCode.CAPACITY: 1013,
+    ErrorCode.OVERLOADED: 1013,
+    ErrorCode.SHUTTING_DOWN: 1012,
+    ErrorCode.INTERNAL: 1011,
+}
+NORMAL_CLOSE = 1000
+
+
+def _require_type(schema: dict[str, Any]) -> None:
+    """`type` has a default for whoever writes the message in Python; on the wire it must be there."""
+    schema["required"] = ["type", *schema.get("required", [])]
+
+
 class _Message(BaseModel):
     """Unknown fields are refused from a client (a typing mistake should not pass in silence)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, json_schema_extra=_require_type)
 
 
 # ---- client to server
@@ -198,7 +229,7 @@ class FlushedMessage(_ServerMessage):
     audio_processed: float
 
 
-class Warning(_ServerMessage):  # noqa: A001 - the protocol's own word
+class Warning(_ServerMessage):
     """Something the user should know; the session goes on."""
 
     type: Literal["warning"] = "warning"
@@ -257,10 +288,29 @@ def parse_server_message(text: str | bytes) -> ServerMessage:
 
 
 def json_schema() -> dict[str, Any]:
-    """The protocol as one JSON schema with `client` and `server` as its two roots."""
+    """The protocol as one JSON schema; `$defs/ClientMessage` and `$defs/ServerMessage` are its two roots."""
+    roots, schema = TypeAdapter.json_schemas(
+        [
+            ("ClientMessage", "validation", _client_messages),
+            ("ServerMessage", "serialization", _server_messages),
+        ],
+        title=f"voicewire native protocol, version {PROTOCOL_VERSION}",
+    )
+    definitions = dict(schema.pop("$defs"))
+    for (name, _), root in roots.items():
+        definitions[str(name)] = root
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"voicewire native protocol, version {PROTOCOL_VERSION}",
-        "client": _client_messages.json_schema(),
-        "server": _server_messages.json_schema(),
+        **schema,
+        "anyOf": [{"$ref": "#/$defs/ClientMessage"}, {"$ref": "#/$defs/ServerMessage"}],
+        "$defs": definitions,
     }
+
+
+def schema_text() -> str:
+    """The content of docs/protocol.schema.json."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema_text(), end="")
