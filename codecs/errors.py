@@ -1,0 +1,17 @@
+"""The errors of the codecs. Each message says what to do about it."""
+
+
+class CodecError(Exception):
+    """Base of everything that voicewire.codecs raises on purpose."""
+
+
+class UnknownCodecError(CodecError, LookupError):
+    """No codec of that name is registered."""
+
+
+class TokensError(CodecError, ValueError):
+    """Tokens that cannot be: wrong shape, codes out of range, times that do not fit together."""
+
+
+class CodecStateError(CodecError, ValueError):
+    """A snapshot is damaged, or was taken from another codec or version."""
