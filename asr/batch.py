@@ -1,0 +1,238 @@
+"""Many streams in one batch: each turn, every stream that has a tick's worth of audio takes part in one pass of the
+encoder and in shared passes of the decoder.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from voicewire.asr.adapters import Adapter, load_adapter
+from voicewire.asr.checkpoint import Checkpoint
+from voicewire.asr.decoder import TokenDecoder
+from voicewire.asr.encoder import Block, BlockEncoder
+from voicewire.asr.errors import AudioError, CapacityError
+from voicewire.asr.events import DecoderReset, Event
+from voicewire.asr.gate import VoiceActivity
+from voicewire.asr.greedy import Decoded, decode_greedily
+from voicewire.asr.mel import StreamingLogMel
+from voicewire.asr.model import CausalWhisper
+from voicewire.asr.precision import Precision, choose_precision
+from voicewire.asr.settings import StreamSettings
+from voicewire.asr.slots import Slots
+from voicewire.asr.stream import FlushMark, Kind, Plan, SettingsMark, Stream
+from voicewire.asr.tokens import Vocabulary, alignment_heads
+from voicewire.asr.weights import load_checkpoint
+from voicewire.asr.window import Rollover, next_window
+
+FLUSH_PADDING_S = 0.6  # of silence behind a flush, so that the last words are due
+BLOCK_AGAIN = 60  # frames: the blocks in which a rollover encodes what it keeps
+
+
+class BatchTranscriber:
+    """Streams in slots. Not thread-safe: one thread owns it.
+
+    Attributes:
+        model_name: openai-whisper's name of the model, or the name of its file.
+        adapter: what was merged into it.
+        precision: device and number type, and why they were chosen.
+        stage_seconds: time spent so far by stage: mel, gate, encoder, decoder, words.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, adapter: Adapter, precision: Precision, slots: int) -> None:
+        state = adapter.merge(checkpoint.state)
+        device = torch.device(precision.device)
+        self.model = CausalWhisper.from_state(checkpoint.dims, state, precision.dtype, precision.device)
+        self.model_name = checkpoint.name
+        self.checkpoint_sha256 = checkpoint.sha256
+        self.adapter = adapter
+        self.precision = precision
+        self.slots = Slots.allocate(checkpoint.dims, slots, precision.dtype, device)
+        self.encoder = BlockEncoder(self.model, self.slots)
+        self.decoder = TokenDecoder(
+            self.model, self.slots, alignment_heads(checkpoint.name, checkpoint.dims)
+        )
+        self.stage_seconds: dict[str, float] = defaultdict(float)
+        self._mel = StreamingLogMel(checkpoint.dims.n_mels)
+        self._voice = VoiceActivity()
+        self._vocabularies: dict[str, Vocabulary] = {}
+        self._streams: dict[int, Stream] = {}
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "base",
+        *,
+        slots: int = 8,
+        adapter: str | Path = "default",
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+    ) -> "BatchTranscriber":
+        """Loads weights and adapter.
+
+        Args:
+            model: a Whisper model's name, or the path of its weights.
+            slots: how many streams there is room for.
+            adapter: "default" for the one that comes with the model, "none", or a path.
+            device: "auto", "cpu" or "cuda".
+            precision: "auto" (measured), "float32" or "bfloat16".
+            threads: processor threads for torch; None leaves torch's own choice.
+        Raises:
+            WeightsError: weights or adapter are missing or damaged.
+            SettingsError: no such device or precision.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        checkpoint = load_checkpoint(model)
+        chosen = choose_precision(checkpoint.dims, device=device, precision=precision)
+        return cls(checkpoint, load_adapter(adapter, checkpoint), chosen, slots)
+
+    @property
+    def capacity(self) -> int:
+        return self.slots.count
+
+    @property
+    def free_slots(self) -> int:
+        return self.capacity - len(self._streams)
+
+    @property
+    def state_bytes_per_slot(self) -> int:
+        return self.slots.bytes_per_slot
+
+    # ---- streams
+
+    def open(self, settings: StreamSettings) -> int:
+        """Begins a stream; gives its slot. Raises CapacityError, and SettingsError for an unknown language."""
+        vocabulary = self._vocabulary(settings.language)
+        slot = self._free_slot()
+        self._streams[slot] = Stream.begin(slot, settings, vocabulary)
+        return slot
+
+    def push(self, slot: int, samples: NDArray[np.float32]) -> None:
+        """Queues mono float32 samples at 16 kHz, shape = (n,). Raises AudioError for anything else."""
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or samples.dtype != np.float32:
+            raise AudioError(f"samples must be one row of float32, not {samples.ndim} of {samples.dtype}")
+        if not np.isfinite(samples).all():
+            raise AudioError("samples must be finite numbers")
+        if len(samples):
+            self._streams[slot].queue.append(torch.from_numpy(samples.copy()))
+
+    def flush(self, slot: int, tag: str | None = None) -> None:
+        """Asks for every word of the audio pushed so far; answered by Flushed(tag)."""
+        self._streams[slot].queue.append(FlushMark(tag))
+
+    def configure(self, slot: int, settings: StreamSettings) -> None:
+        """New settings for the audio that follows."""
+        self._streams[slot].queue.append(SettingsMark(settings))
+
+    def backlog_samples(self, slot: int) -> int:
+        """Samples pushed and not yet looked at."""
+        return self._streams[slot].backlog_samples
+
+    def close(self, slot: int) -> None:
+        """Forgets a stream."""
+        del self._streams[slot]
+
+    def step(self) -> dict[int, list[Event]]:
+        """One tick for every stream that has one; {} where none had. Slots without news have an empty list."""
+        events: dict[int, list[Event]] = {}
+        plans: list[tuple[Stream, Plan]] = []
+        for slot, stream in self._streams.items():
+            taken = stream.take()
+            if taken is None:
+                continue
+            samples, flush = taken
+            events[slot] = self._hear(stream, samples)
+            padding = self._pad(stream) if flush else 0
+            plans.append((stream, stream.plan(flush, padding)))
+        outcomes = self._run([plan for _, plan in plans])
+        with self._timed("words"):
+            for (stream, plan), decoded in zip(plans, outcomes, strict=True):
+                events[stream.slot] += stream.finish(plan, decoded)
+        self._roll([(s, events[s.slot]) for s, plan in plans if plan.kind in (Kind.COMMIT, Kind.FLUSH)])
+        return events
+
+    # ---- a turn
+
+    def _hear(self, stream: Stream, samples: Tensor) -> list[Event]:
+        """Runs a stream's new samples through gate, spectrogram and convolutions."""
+        with self._timed("gate"):
+            events = stream.hear(self._voice.push(stream.voice, samples.numpy()))
+        with self._timed("mel"):
+            mel = self._mel.push(stream.mel, samples)
+        with self._timed("encoder"):
+            frames = self.encoder.convolve(stream.conv, mel)
+            self._lay(stream, frames)
+            stream.window.available += len(frames)
+        return events
+
+    def _lay(self, stream: Stream, frames: Tensor) -> None:
+        """Puts frames behind the available ones."""
+        at = stream.window.available
+        self.slots.front[stream.slot, at : at + len(frames)] = frames
+
+    def _pad(self, stream: Stream) -> int:
+        """Lays silence behind the audio for a flush, as if it had been heard; gives its length in frames."""
+        silence = torch.zeros(int(FLUSH_PADDING_S * 16_000))
+        mel = self._mel.push(stream.mel.copy(), silence)
+        frames = self.encoder.convolve(stream.conv.copy(), mel)
+        self._lay(stream, frames)
+        return len(frames)
+
+    def _run(self, plans: list[Plan]) -> list[Decoded | None]:
+        blocks = [block for plan in plans for block in plan.blocks]
+        if blocks:
+            with self._timed("encoder"):
+                self.encoder.encode(blocks)
+        requests = [plan.request for plan in plans if plan.request]
+        with self._timed("decoder"):
+            decoded = iter(decode_greedily(self.decoder, requests))
+        return [next(decoded) if plan.request else None for plan in plans]
+
+    def _roll(self, settled: list[tuple[Stream, list[Event]]]) -> None:
+        """Moves streams whose window is full to the next one."""
+        blocks: list[Block] = []
+        for stream, events in settled:
+            lost = any(isinstance(event, DecoderReset) for event in events)
+            rollover = stream.rollover(lost)
+            if rollover is not None:
+                blocks += self._begin_window(stream, rollover)
+        if blocks:
+            with self._timed("encoder"):
+                self.encoder.encode(blocks)
+
+    def _begin_window(self, stream: Stream, rollover: Rollover) -> list[Block]:
+        """Gives the blocks that must be encoded again."""
+        front = self.slots.front[stream.slot]
+        kept = front[rollover.keep_from : stream.window.available].clone()
+        front[: len(kept)] = kept
+        stream.roll(next_window(stream.window, rollover, stream.vocabulary.prompt([])))
+        end = stream.window.committed
+        return [Block(stream.slot, at, min(at + BLOCK_AGAIN, end)) for at in range(0, end, BLOCK_AGAIN)]
+
+    # ---- odds
+
+    def _free_slot(self) -> int:
+        for slot in range(self.capacity):
+            if slot not in self._streams:
+                return slot
+        raise CapacityError(f"all {self.capacity} slots are taken: close a stream, or load with more slots")
+
+    def _vocabulary(self, language: str) -> Vocabulary:
+        if language not in self._vocabularies:
+            self._vocabularies[language] = Vocabulary.of(self.model.dims, language, self.model.device)
+        return self._vocabularies[language]
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.stage_seconds[stage] += time.perf_counter() - start

@@ -1,0 +1,180 @@
+"""Whisper's weights laid out for streaming: query, key and value in one product, the cross-attention keys and
+values of all decoder layers in one product, and the attention scale folded into the queries.
+
+The arithmetic is Whisper's own; what runs it over time lives in encoder.py and decoder.py, what runs it over a
+whole window at once in masked.py.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from whisper.model import ModelDimensions
+
+State = dict[str, Tensor]
+
+
+class Mlp(nn.Module):
+    """The feed-forward half of a block with its norm and its residual."""
+
+    def __init__(self, n_state: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(n_state)
+        self.up = nn.Linear(n_state, 4 * n_state)
+        self.down = nn.Linear(4 * n_state, n_state)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(F.gelu(self.up(self.norm(x))))
+
+
+class SelfAttention(nn.Module):
+    """Norm, joint query-key-value product and output product; who attends to what is the caller's business."""
+
+    def __init__(self, n_state: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(n_state)
+        self.qkv = nn.Linear(n_state, 3 * n_state)
+        self.out = nn.Linear(n_state, n_state)
+
+
+class CrossAttention(nn.Module):
+    """Norm, query and output; keys and values come from Decoder.cross_kv."""
+
+    def __init__(self, n_state: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(n_state)
+        self.query = nn.Linear(n_state, n_state)
+        self.out = nn.Linear(n_state, n_state)
+
+
+class EncoderBlock(nn.Module):
+    def __init__(self, n_state: int) -> None:
+        super().__init__()
+        self.attention = SelfAttention(n_state)
+        self.mlp = Mlp(n_state)
+
+
+class DecoderBlock(nn.Module):
+    def __init__(self, n_state: int) -> None:
+        super().__init__()
+        self.attention = SelfAttention(n_state)
+        self.cross = CrossAttention(n_state)
+        self.mlp = Mlp(n_state)
+
+
+class Encoder(nn.Module):
+    """conv1 and conv2 are kept as plain products over unfolded frames."""
+
+    def __init__(self, dims: ModelDimensions) -> None:
+        super().__init__()
+        n = dims.n_audio_state
+        self.conv1 = nn.Linear(3 * dims.n_mels, n)
+        self.conv2 = nn.Linear(3 * n, n)
+        self.positions = nn.Parameter(torch.empty(dims.n_audio_ctx, n))
+        self.blocks = nn.ModuleList(EncoderBlock(n) for _ in range(dims.n_audio_layer))
+        self.norm = nn.LayerNorm(n)
+
+
+class Decoder(nn.Module):
+    def __init__(self, dims: ModelDimensions) -> None:
+        super().__init__()
+        n = dims.n_text_state
+        self.embedding = nn.Parameter(torch.empty(dims.n_vocab, n))
+        self.positions = nn.Parameter(torch.empty(dims.n_text_ctx, n))
+        self.blocks = nn.ModuleList(DecoderBlock(n) for _ in range(dims.n_text_layer))
+        self.norm = nn.LayerNorm(n)
+        self.cross_kv = nn.Linear(dims.n_audio_state, 2 * n * dims.n_text_layer)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Hidden rows, shape = (rows, n_text_state) -> float32 logits, shape = (rows, n_vocab)."""
+        return F.linear(self.norm(x), self.embedding).float()
+
+
+class CausalWhisper(nn.Module):
+    """Whisper's encoder and decoder without a way through them: see encoder.py, decoder.py and masked.py."""
+
+    def __init__(self, dims: ModelDimensions) -> None:
+        super().__init__()
+        self.dims = dims
+        self.encoder = Encoder(dims)
+        self.decoder = Decoder(dims)
+
+    @classmethod
+    def from_state(
+        cls, dims: ModelDimensions, state: State, dtype: torch.dtype = torch.float32, device: str = "cpu"
+    ) -> "CausalWhisper":
+        """Builds the model from a state dict with openai-whisper's names (adapter already merged)."""
+        with torch.device("meta"):
+            model = cls(dims)
+        model.load_state_dict(streaming_layout(dims, state), assign=True)
+        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.decoder.embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.embedding.device
+
+
+def streaming_layout(dims: ModelDimensions, state: State) -> State:
+    """openai-whisper's state dict in this module's layout, float32. Folding the scale is exact: it is 1/8."""
+    state = {name: tensor.float() for name, tensor in state.items()}
+    new: State = {
+        "encoder.positions": state["encoder.positional_embedding"],
+        "decoder.positions": state["decoder.positional_embedding"],
+        "decoder.embedding": state["decoder.token_embedding.weight"],
+    }
+    for conv in ("conv1", "conv2"):
+        # (out, in, 3) -> (out, in * 3): the order in which Tensor.unfold lays out three neighbouring frames
+        new[f"encoder.{conv}.weight"] = state[f"encoder.{conv}.weight"].flatten(1)
+        new[f"encoder.{conv}.bias"] = state[f"encoder.{conv}.bias"]
+    _copy(new, "encoder.norm", state, "encoder.ln_post")
+    _copy(new, "decoder.norm", state, "decoder.ln")
+    audio_scale = (dims.n_audio_state // dims.n_audio_head) ** -0.5
+    text_scale = (dims.n_text_state // dims.n_text_head) ** -0.5
+    for layer in range(dims.n_audio_layer):
+        _block(new, state, f"encoder.blocks.{layer}", audio_scale, cross=False)
+    for layer in range(dims.n_text_layer):
+        _block(new, state, f"decoder.blocks.{layer}", text_scale, cross=True)
+    _cross_kv(new, state, dims.n_text_layer)
+    return new
+
+
+def _block(new: State, state: State, block: str, scale: float, *, cross: bool) -> None:
+    attention, source = f"{block}.attention", f"{block}.attn"
+    query, key, value = (f"{source}.{part}" for part in ("query", "key", "value"))
+    new[f"{attention}.qkv.weight"] = torch.cat(
+        [state[f"{query}.weight"] * scale, state[f"{key}.weight"], state[f"{value}.weight"]]
+    )
+    no_bias = torch.zeros_like(state[f"{query}.bias"])  # Whisper's keys have none
+    new[f"{attention}.qkv.bias"] = torch.cat(
+        [state[f"{query}.bias"] * scale, no_bias, state[f"{value}.bias"]]
+    )
+    _copy(new, f"{attention}.out", state, f"{source}.out")
+    _copy(new, f"{attention}.norm", state, f"{block}.attn_ln")
+    if cross:
+        for part in ("weight", "bias"):
+            new[f"{block}.cross.query.{part}"] = state[f"{block}.cross_attn.query.{part}"] * scale
+        _copy(new, f"{block}.cross.out", state, f"{block}.cross_attn.out")
+        _copy(new, f"{block}.cross.norm", state, f"{block}.cross_attn_ln")
+    _copy(new, f"{block}.mlp.norm", state, f"{block}.mlp_ln")
+    _copy(new, f"{block}.mlp.up", state, f"{block}.mlp.0")
+    _copy(new, f"{block}.mlp.down", state, f"{block}.mlp.2")
+
+
+def _cross_kv(new: State, state: State, layers: int) -> None:
+    """Rows in the order layer, key then value."""
+    weights, biases = [], []
+    for layer in range(layers):
+        cross = f"decoder.blocks.{layer}.cross_attn"
+        value_bias = state[f"{cross}.value.bias"]
+        weights += [state[f"{cross}.key.weight"], state[f"{cross}.value.weight"]]
+        biases += [torch.zeros_like(value_bias), value_bias]
+    new["decoder.cross_kv.weight"] = torch.cat(weights)
+    new["decoder.cross_kv.bias"] = torch.cat(biases)
+
+
+def _copy(new: State, target: str, state: State, source: str) -> None:
+    for part in ("weight", "bias"):
+        new[f"{target}.{part}"] = state[f"{source}.{part}"]

@@ -1,0 +1,328 @@
+"""One stream's way through time: which stretch of audio is looked at next, how, and what is said of it.
+
+Holds no tensors of the model and runs none: it gives a `Plan`, the transcriber carries it out for many streams at
+once, and `finish` turns the outcome into events.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from voicewire.asr.alignment import FRAME_S
+from voicewire.asr.encoder import Block, ConvState
+from voicewire.asr.events import DecoderReset, Endpoint, Event, Flushed, SpeechStarted, Transcript, Word
+from voicewire.asr.gate import SpeechGate, VoiceState
+from voicewire.asr.greedy import Decoded, Request
+from voicewire.asr.mel import MelState
+from voicewire.asr.repetition import repeated
+from voicewire.asr.settings import SAMPLE_RATE, StreamSettings
+from voicewire.asr.tokens import Vocabulary
+from voicewire.asr.window import Rollover, Window, choose_rollover
+from voicewire.asr.words import SpokenToken, finished, make_words, time_tokens
+
+FRAME_SAMPLES = 320
+LOOK_AHEAD = 200  # samples that the convolutions need after a frame's end
+SHORTEST_FRAMES = 5  # of a block: 100 ms, the shortest that the adapter knows
+CONTEXT_S = 0.6  # the decoder listens this long after speech, since punctuation comes late
+QUIET_S = 0.25  # a pause at which a window may be left
+TOKENS_PER_S = 20  # bounds the time of a tick; fast speech has 8
+LEAST_TOKENS = 12
+
+
+class Kind(Enum):
+    """What a tick does with the audio since the last commit."""
+
+    LISTEN = auto()  # only the clock and the gate go on
+    TAIL = auto()  # looked at, to be looked at again
+    COMMIT = auto()  # settled
+    FLUSH = auto()  # settled at once, as if silence followed
+
+
+@dataclass(frozen=True)
+class FlushMark:
+    """Stands in the queue behind the audio that it is about."""
+
+    tag: str | None
+
+
+@dataclass(frozen=True)
+class SettingsMark:
+    """Stands in the queue behind the last audio of the old settings."""
+
+    settings: StreamSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One tick of one stream.
+
+    Attributes:
+        kind: what it does.
+        blocks: to be encoded, in order; empty where nothing is.
+        request: to be decoded, or None.
+        frames: the tick's end, as a position in the window.
+        tag: of the flush.
+    """
+
+    kind: Kind
+    blocks: list[Block]
+    request: Request | None
+    frames: int
+    tag: str | None = None
+
+
+@dataclass
+class Utterance:
+    """The utterance under way: what was committed of it."""
+
+    number: int = 0
+    text: str = ""
+    start_s: float = 0.0
+    end_s: float = 0.0
+
+    def add(self, words: tuple[Word, ...]) -> None:
+        if words and not self.text:
+            self.start_s = words[0].start_s
+        for word in words:
+            self.text += word.text
+            self.end_s = word.end_s
+
+
+@dataclass
+class Stream:
+    """One stream's state, all but its slot's tensors.
+
+    Attributes:
+        queue: audio and marks not yet looked at.
+        clock_samples: audio looked at, from the session's start.
+        ticked: the last tick's end, as a position in the window.
+        draft: the tail's tokens, to be verified by the next tick.
+        unsent: committed tokens that do not make a whole character yet.
+    """
+
+    slot: int
+    settings: StreamSettings
+    vocabulary: Vocabulary
+    window: Window
+    queue: deque[Tensor | FlushMark | SettingsMark] = field(default_factory=deque)
+    clock_samples: int = 0
+    ticked: int = 0
+    mel: MelState = field(default_factory=MelState)
+    conv: ConvState = field(default_factory=ConvState)
+    voice: VoiceState = field(default_factory=VoiceState)
+    gate: SpeechGate = field(default_factory=SpeechGate)
+    draft: list[int] = field(default_factory=list)
+    unsent: list[SpokenToken] = field(default_factory=list)
+    utterance: Utterance = field(default_factory=Utterance)
+    tail_shown: bool = False
+
+    @classmethod
+    def begin(cls, slot: int, settings: StreamSettings, vocabulary: Vocabulary) -> "Stream":
+        prompt = vocabulary.prompt([])
+        return cls(slot, settings, vocabulary, Window(prefix=prompt, prompt=len(prompt)))
+
+    # ---- audio
+
+    @property
+    def clock_s(self) -> float:
+        return self.clock_samples / SAMPLE_RATE
+
+    @property
+    def backlog_samples(self) -> int:
+        return sum(len(item) for item in self.queue if isinstance(item, Tensor))
+
+    def next_tick(self) -> int:
+        """Where the next tick ends, as a position in the window."""
+        chunk, commit = self.settings.chunk_frames, self.settings.commit_frames
+        block_end = max(self.window.committed + commit, self.ticked + SHORTEST_FRAMES)
+        return min(self.ticked + chunk, block_end)
+
+    def take(self) -> tuple[Tensor, FlushMark | None] | None:
+        """The audio up to the next tick or flush, whichever comes first; None where it has not come yet."""
+        while self.queue:
+            needed = (self.window.start + self.next_tick()) * FRAME_SAMPLES + LOOK_AHEAD - self.clock_samples
+            ready = self._ready_samples()
+            if ready >= needed:
+                return self._pop(needed), None
+            mark = next((item for item in self.queue if not isinstance(item, Tensor)), None)
+            if isinstance(mark, FlushMark):
+                samples = self._pop(ready)
+                self.queue.popleft()
+                return samples, mark
+            if mark is None:
+                return None
+            self._apply(mark)
+        return None
+
+    def _apply(self, mark: SettingsMark) -> None:
+        """New settings hold for the audio before the mark that was not looked at yet, too: it belongs to the tick."""
+        self.settings = mark.settings
+        self.queue.remove(mark)
+
+    def _ready_samples(self) -> int:
+        """Samples in the queue before its first mark."""
+        ready = 0
+        for item in self.queue:
+            if not isinstance(item, Tensor):
+                break
+            ready += len(item)
+        return ready
+
+    def _pop(self, count: int) -> Tensor:
+        pieces = []
+        self.clock_samples += count
+        while count > 0:
+            piece = self.queue.popleft()
+            assert isinstance(piece, Tensor)
+            if len(piece) > count:
+                self.queue.appendleft(piece[count:])
+                piece = piece[:count]
+            pieces.append(piece)
+            count -= len(piece)
+        return torch.cat(pieces) if pieces else torch.zeros(0)
+
+    # ---- a tick
+
+    def hear(self, probabilities: np.ndarray) -> list[Event]:
+        """Takes the voice activity of the tick's audio."""
+        return [SpeechStarted(round(time_s, 3)) for time_s in self.gate.advance(probabilities)]
+
+    def plan(self, flush: FlushMark | None, padding: int) -> Plan:
+        """What to do now that audio up to the tick went through the convolutions.
+
+        Args:
+            flush: the mark that ended the audio, if one did.
+            padding: frames of silence that lie behind the available ones for the sake of the flush.
+        """
+        window = self.window
+        listening = self._listening()
+        if flush:
+            end = window.available
+            blocks = [Block(self.slot, window.committed, end)] if end > window.committed else []
+            if not listening:
+                return Plan(Kind.FLUSH, blocks, None, end, flush.tag)
+            blocks.append(Block(self.slot, end, end + padding))
+            return Plan(Kind.FLUSH, blocks, self._request(end + padding), end, flush.tag)
+        end = self.next_tick()
+        kind = self._kind(end)
+        if kind is Kind.LISTEN or (kind is Kind.TAIL and not listening):
+            return Plan(Kind.LISTEN, [], None, end)
+        block = Block(self.slot, window.committed, end)
+        return Plan(kind, [block], self._request(end) if listening else None, end)
+
+    def _kind(self, end: int) -> Kind:
+        if end >= self.window.committed + self.settings.commit_frames or self._utterance_over():
+            return Kind.COMMIT
+        return Kind.TAIL if self.settings.interim else Kind.LISTEN
+
+    def _listening(self) -> bool:
+        """Whether the decoder should run: not where there was only silence."""
+        since_s = self.window.committed_s - CONTEXT_S
+        return not self.settings.gate or self.gate.speech_in(since_s, self.clock_s)
+
+    def _pause_s(self) -> float:
+        """How long nobody has spoken."""
+        if self.gate.speaking:
+            return 0.0
+        return self.gate.heard_s - (self.gate.ended_s or 0.0)
+
+    def _utterance_over(self) -> bool:
+        words = bool(self.utterance.text or self.draft)
+        return words and self._pause_s() * 1000 >= self.settings.endpoint_ms
+
+    def _request(self, visible: int) -> Request:
+        window = self.window
+        audio_s = (visible - window.committed) * FRAME_S
+        return Request(
+            slot=self.slot,
+            vocabulary=self.vocabulary,
+            prefix=window.prefix,
+            cached=window.cached,
+            limits=window.limits,
+            text=len(window.prefix) - window.prompt,
+            draft=self.draft,
+            visible=visible,
+            budget=LEAST_TOKENS + int(audio_s * TOKENS_PER_S),
+        )
+
+    # ---- its outcome
+
+    def finish(self, plan: Plan, decoded: Decoded | None) -> list[Event]:
+        """Takes in what came of a plan and says what is to be said."""
+        self.ticked = plan.frames
+        if plan.kind is Kind.LISTEN:
+            return self._end_tail(())
+        if plan.kind is Kind.TAIL:
+            assert decoded is not None
+            self.draft = decoded.tokens
+            return self._transcript((), self._timed(decoded))
+        return self._settle(plan, decoded)
+
+    def _settle(self, plan: Plan, decoded: Decoded | None) -> list[Event]:
+        """A commit or a flush: what was decoded is said for good."""
+        tokens = self._timed(decoded) if decoded is not None else []
+        self.draft = []
+        events: list[Event] = []
+        loop = repeated([*self.window.prefix[self.window.prompt :], *(spoken.token for spoken in tokens)])
+        if loop and tokens:
+            tokens = tokens[: max(0, len(tokens) - loop)]
+            events.append(DecoderReset("repetition", round(self.clock_s, 3)))
+        self.window.commit(plan.frames, tokens, decoded=decoded is not None)
+        self.unsent += tokens
+        count = len(self.unsent) if plan.kind is Kind.FLUSH else finished(self.vocabulary, self.unsent)
+        words = make_words(self.vocabulary, self.unsent[:count], self.clock_s)
+        self.unsent = self.unsent[count:]
+        self.utterance.add(words)
+        news = self._transcript(words, []) if words else self._end_tail(words)
+        events = [*news, *events]
+        if plan.kind is Kind.FLUSH:
+            events.append(Flushed(plan.tag, round(self.clock_s, 3)))
+        if self.utterance.text and self._pause_s() * 1000 >= self.settings.endpoint_ms:
+            events.append(self._end_utterance())
+        return events
+
+    def _timed(self, decoded: Decoded) -> list[SpokenToken]:
+        return time_tokens(
+            decoded.tokens,
+            decoded.probabilities,
+            decoded.attention.cpu().numpy(),
+            origin_s=self.window.start_s,
+            from_s=self.window.said_until_s,
+        )
+
+    def _transcript(self, words: tuple[Word, ...], tail: list[SpokenToken]) -> list[Event]:
+        shown = make_words(self.vocabulary, tail[: finished(self.vocabulary, tail)], self.clock_s)
+        self.tail_shown = bool(shown)
+        return [Transcript(words, shown, self.utterance.number, round(self.clock_s, 3))]
+
+    def _end_tail(self, words: tuple[Word, ...]) -> list[Event]:
+        """Takes back a tail that came to nothing."""
+        return self._transcript(words, []) if self.tail_shown and not self.draft else []
+
+    def _end_utterance(self) -> Endpoint:
+        done = self.utterance
+        self.utterance = Utterance(done.number + 1)
+        return Endpoint(done.number, done.start_s, done.end_s, done.text.strip())
+
+    # ---- rollover
+
+    def rollover(self, lost: bool) -> Rollover | None:
+        """How to leave the window, if it must be left now; `lost` where the decoder was caught in a loop."""
+        window = self.window
+        if lost:
+            return Rollover(window.committed, [])
+        if not window.must_leave(quiet=self._pause_s() >= QUIET_S):
+            return None
+        groups = self.vocabulary.groups([spoken.token for spoken in window.spoken])
+        starts = np.cumsum([0, *(len(group) for group in groups)])[:-1].tolist() if groups else []
+        spoken_since = self.gate.speech_in(window.said_until_s + QUIET_S, self.clock_s)
+        return choose_rollover(window, starts, spoken_since)
+
+    def roll(self, window: Window) -> None:
+        """Goes on in a new window, at the same moment of the clock."""
+        self.ticked += self.window.start - window.start
+        self.window = window
