@@ -13,9 +13,9 @@ from voicewire.asr.settings import SAMPLE_RATE
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
 
 # Delay is what soxr holds back, measured with pushes of 20 ms (mean / worst, ms):
-#               8 kHz      11.025 kHz   22.05 kHz   48 kHz
-#   fixed rate  64 / 115   47 / 84      23 / 40     21 / 37     0.2 ms of computing per second of audio
-#   variable    30 / 30    22 / 36      11 / 11     13 / 13     0.4 (8 kHz) to 1.8 (48 kHz)
+#               8 kHz      11.025 kHz   22.05 kHz   32 kHz    48 kHz
+#   fixed rate  64 / 115   47 / 84      23 / 40     32 / 58   21 / 37   0.2 ms of computing per second of audio
+#   variable    30 / 30    22 / 36      11 / 11      8 / 8    13 / 13   0.4 (8 kHz) to 1.8 (48 kHz)
 # The fixed-rate filters work in blocks. The variable-rate ones do not, and when they raise the rate they
 # have linear phase and lose nothing below 3.4 kHz, so telephone audio takes them. Lowering the rate they
 # bend the phase by 0.1 ms and gain little, so everything above 16 kHz takes the fixed ones, whose samples are
@@ -46,8 +46,8 @@ class Resampler:
 
     @property
     def delay_s(self) -> float:
-        """How much of the audio that was taken has not come out: 0 at equal rates, 5 to 40 ms above 16 kHz
-        and 20 to 40 ms below it."""
+        """How much of the audio that was taken has not come out: 0 at equal rates, 5 to 60 ms above 16 kHz
+        and 20 to 40 ms below it; less than a sample after a flush."""
         return self._taken / self.source_rate - self._given / self.target_rate
 
     def push(self, samples: np.ndarray) -> np.ndarray:

@@ -48,7 +48,8 @@ def test_the_clock_is_exact_after_every_flush(rate: int, counts: list[int]) -> N
     for count in counts:
         given_out += len(resampler.push(noise(count)))
         taken += count
-        assert 0 <= taken / rate - given_out / 16_000 == pytest.approx(resampler.delay_s, abs=1e-9)
+        assert resampler.delay_s == pytest.approx(taken / rate - given_out / 16_000, abs=1e-9)
+        assert resampler.delay_s >= -0.51 / 16_000  # a flush may round up by half a sample
         given_out += len(resampler.flush())
         assert given_out == round(taken * 16_000 / rate)
 
