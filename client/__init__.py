@@ -1,1 +1,32 @@
+"""voicewire's client: streams audio to a server and reads timed words back, reads audio files, writes subtitles.
 
+Needs no torch. `connect` is the async client, `voicewire.client.sync` the same for ordinary code.
+"""
+
+from voicewire.client.connection import connect
+from voicewire.client.errors import (
+    AudioFileError,
+    AudioFormatError,
+    ClientError,
+    ConnectionFailed,
+    ConnectionLost,
+    ProtocolError,
+    ServerError,
+    SettingError,
+    StreamClosed,
+)
+from voicewire.client.stream import Stream
+
+__all__ = [
+    "AudioFileError",
+    "AudioFormatError",
+    "ClientError",
+    "ConnectionFailed",
+    "ConnectionLost",
+    "ProtocolError",
+    "ServerError",
+    "SettingError",
+    "Stream",
+    "StreamClosed",
+    "connect",
+]
