@@ -1,0 +1,23 @@
+"""The errors of the service. Each message says what to do about it, in words that may be shown to a client."""
+
+from voicewire.streaming.messages import ErrorCode
+
+
+class StreamingError(Exception):
+    """Base of everything that voicewire.streaming raises on purpose."""
+
+
+class DecodingError(StreamingError, ValueError):
+    """Audio that is not what its encoding says."""
+
+
+class SessionError(StreamingError):
+    """Something that ends a session, with the code that its client is told."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EngineError(StreamingError):
+    """The engine cannot be used: it failed to load its model, or it was stopped."""

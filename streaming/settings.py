@@ -1,0 +1,124 @@
+"""What an operator may set: where to listen, which model, and the bounds that keep one client from harming others.
+
+A flag overrides the environment (VOICEWIRE_PORT=9000), which overrides a TOML file, which overrides the default.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from voicewire.asr.settings import StreamSettings
+from voicewire.streaming.messages import ChunkMs, CommitMs, Limits
+
+ENVIRONMENT_PREFIX = "VOICEWIRE_"
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ServerSettings(BaseSettings):
+    """Settings of one server.
+
+    The fields after `max_sessions` are security limits: each bounds what one client can take from the others, and
+    docs/protocol.md says what a client meets at it. Raise one only where every client is trusted.
+
+    Attributes:
+        host: address to listen on; 0.0.0.0 is every interface.
+        port: 0 takes a free one.
+        model: name of the model, as `voicewire.asr.weights` knows it.
+        adapter: `default`, `none`, or the path of an adapter.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `float32` or `bfloat16`.
+        threads: threads of the arithmetic; None leaves it to torch.
+        chunk_ms, commit_ms: what a session gets whose `start` names none.
+        max_sessions: security limit: sessions at one time. Memory for all of them is taken at start-up.
+        message_bytes: security limit: bytes of one websocket message. A longer one is refused at its header (or at
+            the fragment that crosses the bound), before it is in memory.
+        handshake_s: security limit: seconds from the connection to a whole HTTP request, and from the websocket's
+            handshake to `start`. A slot is held from the handshake on.
+        idle_s: security limit: seconds without any message. It is also what ends a connection whose other side
+            vanished without a word.
+        session_s: security limit: seconds from `start` to the end of a session.
+        buffered_s: security limit: seconds of audio received and not yet looked at. At this bound the server stops
+            reading the connection; one message may hold no more than this.
+        pending_commands: security limit: `flush` and `configure` messages not yet answered. At this bound the
+            server stops reading the connection.
+        outgoing_items: security limit: messages and words that wait for a client that does not read.
+        drain_s: security limit: seconds from `close` (or a server-side end) to the last word.
+        farewell_s: security limit: seconds to deliver the last messages and the closing handshake.
+        shutdown_s: seconds that a stopping server gives its sessions to receive their last words.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, validate_default=True
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8765
+    model: str = "base"
+    adapter: str = "default"
+    device: str = "auto"
+    precision: str = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    chunk_ms: ChunkMs = 300
+    commit_ms: CommitMs = 1200
+    max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 8
+
+    message_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+    handshake_s: Seconds = 10.0
+    idle_s: Seconds = 30.0
+    session_s: Seconds = 4 * 3600.0
+    buffered_s: Seconds = 30.0
+    pending_commands: Annotated[int, Field(ge=1)] = 64
+    outgoing_items: Annotated[int, Field(ge=16)] = 2000
+    drain_s: Seconds = 60.0
+    farewell_s: Seconds = 5.0
+    shutdown_s: Seconds = 10.0
+
+    @classmethod
+    def load(cls, toml_file: Path | None = None, **flags: Any) -> "ServerSettings":
+        """Settings from `flags` (those that are None are not set), the environment and `toml_file`, in this order.
+
+        Raises FileNotFoundError where the named file is missing, pydantic.ValidationError where a value is wrong.
+        """
+        if toml_file is not None and not toml_file.is_file():
+            raise FileNotFoundError(f"no configuration file at {toml_file}: name an existing one, or none")
+
+        # The library takes the file's name from the class, not from the call.
+        class FromFile(cls):  # type: ignore[misc, valid-type]
+            model_config = SettingsConfigDict(toml_file=toml_file, title=cls.__name__)
+
+        given = {name: value for name, value in flags.items() if value is not None}
+        return cls.model_construct(**FromFile(**given).model_dump())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that a client is told in `ready`."""
+        return Limits(
+            message_bytes=self.message_bytes,
+            idle_s=self.idle_s,
+            session_s=self.session_s,
+            buffered_s=self.buffered_s,
+        )
+
+    @property
+    def stream(self) -> StreamSettings:
+        """What a session gets that asks for nothing. Raises SettingsError."""
+        return StreamSettings(chunk_ms=self.chunk_ms, commit_ms=self.commit_ms)
