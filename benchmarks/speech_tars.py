@@ -102,6 +102,11 @@ class SpeechTar:
             corpus=str(facts.get("corpus", "")),
         )
 
+    def reference(self, key: str) -> tuple[str, float]:
+        """What was said in a clip and its length in seconds, without decoding it. Raises KeyError."""
+        facts = json.loads(self._bytes(self._members[key][1]))
+        return facts["text"], float(facts["duration"])
+
     def clips(self, limit: int | None = None) -> Iterator[Clip]:
         """Decodes the clips that `keys(limit)` names, one at a time."""
         for key in self.keys(limit):

@@ -1,0 +1,110 @@
+"""Delay of words after they were spoken, error of their times, speed by stage, memory of a stream.
+
+    python -m benchmarks.latency --data TAR... --json OUT [--settings CHUNK:COMMIT,...] [--limit N] [--served]
+
+By default one stream runs in this process on the audio's own clock, as if computing took no time: that is the
+delay of the method. With --served real pieces go to a real server at the pace of speech.
+"""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.accuracy import parse_settings
+from benchmarks.latency_report import LatencyOutcome, Speed, plot_delays, print_report
+from benchmarks.machine import this_machine
+from benchmarks.playing import play_in_process, play_to_server
+from benchmarks.served import served
+from benchmarks.speech_tars import Clip, SpeechTar
+from voicewire.asr.settings import StreamSettings
+from voicewire.asr.transcriber import BatchTranscriber
+
+
+def measure_in_process(
+    transcriber: BatchTranscriber, settings: StreamSettings, clips: Sequence[Clip], console: Console
+) -> LatencyOutcome:
+    """One stream alone; the first clip is played once before, so that nothing is measured cold."""
+    play_in_process(transcriber, settings, clips[0])
+    before = dict(transcriber.stage_seconds)
+    shown = track(clips, f"{settings.chunk_ms}:{settings.commit_ms}", console=console)
+    playbacks = [play_in_process(transcriber, settings, clip) for clip in shown]
+    audio_s = sum(playback.audio_s for playback in playbacks)
+    stages = {
+        name: (now - before.get(name, 0.0)) / audio_s for name, now in transcriber.stage_seconds.items()
+    }
+    compute_s = sum(playback.compute_s for playback in playbacks)
+    return LatencyOutcome(
+        settings, playbacks, Speed(compute_s / audio_s, stages, transcriber.state_bytes_per_slot)
+    )
+
+
+def measure_served(
+    url: str, settings: StreamSettings, clips: Sequence[Clip], console: Console
+) -> LatencyOutcome:
+    """One client at a time, at the pace of speech."""
+
+    async def play() -> LatencyOutcome:
+        await play_to_server(url, settings, clips[0])
+        shown = track(clips, f"{settings.chunk_ms}:{settings.commit_ms} served", console=console)
+        return LatencyOutcome(settings, [await play_to_server(url, settings, clip) for clip in shown], None)
+
+    return asyncio.run(play())
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR", help="with word times")
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
+    parser.add_argument("--settings", default="300:1200", metavar="CHUNK:COMMIT,...", help="in ms")
+    parser.add_argument("--limit", type=int, help="so many clips of each tar, always the same ones")
+    parser.add_argument("--served", action="store_true", help="through a real server at the pace of speech")
+    parser.add_argument("--plot", type=Path, help="write the distribution of the delays as a PNG")
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parse_arguments(arguments)
+    console = Console()
+    tars = [SpeechTar(path) for path in args.data]
+    clips = [clip for tar in tars for clip in tar.clips(args.limit) if clip.words]
+    if not clips:
+        raise SystemExit("none of these clips has word times: delays need them")
+    settings = parse_settings(args.settings)
+    run = {
+        "model": args.model,
+        "served": args.served,
+        "sets": [tar.name for tar in tars],
+        "limit": args.limit,
+    }
+    if args.served:
+        with served(["--model", args.model, "--device", args.device]) as url:
+            outcomes = [measure_served(url, one, clips, console) for one in settings]
+    else:
+        transcriber = BatchTranscriber.load(
+            args.model, slots=1, device=args.device, precision=args.precision, threads=args.threads
+        )
+        run |= {"precision": str(transcriber.precision), "threads": args.threads}
+        outcomes = [measure_in_process(transcriber, one, clips, console) for one in settings]
+    print_report(console, outcomes)
+    report = {
+        "settings": [one.figures() for one in outcomes],
+        "run": run | {"machine": asdict(this_machine())},
+    }
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(report, indent=1) + "\n")
+    if args.plot:
+        plot_delays(outcomes, args.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""A real server in a process of its own, for as long as a benchmark or a test needs it."""
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+START_S = 120.0
+
+
+@contextmanager
+def served(options: Sequence[str] = ()) -> Iterator[str]:
+    """Gives the address of a server started with `voicewire serve OPTIONS`; ends it afterwards.
+
+    Raises RuntimeError with what the server wrote where it does not get ready.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        str(Path(sys.executable).parent / "voicewire"),
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen([*command, *options], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            if not _ready(process, f"http://127.0.0.1:{port}/readyz"):
+                output.seek(0)
+                raise RuntimeError(f"the server did not get ready:\n{output.read()[-4000:]}")
+            yield f"ws://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return True
+        except (URLError, OSError):
+            pass
+        time.sleep(0.2)
+    return False
