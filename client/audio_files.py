@@ -1,0 +1,289 @@
+"""Audio from files and standard input: any format that soundfile or PyAV reads, as blocks of mono float32."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, Self, TypeAlias
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from voicewire.client.errors import AudioFileError
+
+Block: TypeAlias = npt.NDArray[np.float32]
+
+STDIN = "-"
+BLOCK_S = 0.5
+# A jump of the container's own times by more than this is silence that was not stored, and becomes silence here:
+# words keep the times that a player shows. A jump beyond the second bound is taken for damage.
+GAP_S = 0.1
+LONGEST_GAP_S = 3600.0
+
+
+class _Reader(Protocol):
+    """One way of reading; `pieces` may raise AudioFileError or the library's own errors."""
+
+    sample_rate: int
+    duration_s: float | None
+
+    def pieces(self) -> Iterator[Block]: ...
+    def close(self) -> None: ...
+
+
+class AudioFile(AbstractContextManager["AudioFile"]):
+    """An open file; `open_audio` makes it.
+
+    Attributes:
+        name: the file as it was named.
+        sample_rate: of the samples that `blocks` gives, in Hz.
+        duration_s: as the file states it; None where it does not.
+    """
+
+    def __init__(self, name: str, reader: _Reader, sample_rate: int) -> None:
+        self.name = name
+        self.sample_rate = sample_rate
+        self.duration_s = reader.duration_s
+        self._reader = reader
+
+    def blocks(self, block_s: float = BLOCK_S) -> Iterator[Block]:
+        """The samples from where reading stands, in blocks of `block_s` seconds (the last one is shorter).
+
+        Each block is ``(samples,)`` float32 from -1 to 1, the average of the channels. Raises AudioFileError where
+        the file is damaged, or holds no sound at all.
+        """
+        pieces = self._reader.pieces()
+        if self.sample_rate != self._reader.sample_rate:
+            pieces = _resampled(pieces, self._reader.sample_rate, self.sample_rate)
+        empty = True
+        try:
+            for block in _recut(pieces, max(1, round(block_s * self.sample_rate))):
+                empty = False
+                yield block
+        except _LIBRARY_ERRORS as error:
+            raise AudioFileError(f"{self.name} is damaged: {_reason(error)}") from error
+        if empty:
+            raise AudioFileError(f"{self.name} holds no sound: its audio track is empty")
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_audio(
+    path: str | Path, *, raw_rate: int | None = None, rates: tuple[int, int] = (1, 1_000_000)
+) -> AudioFile:
+    """Opens a file, a video's first audio track, or standard input::
+
+        with open_audio("talk.mp4") as audio:
+            for block in audio.blocks():
+                ...                      # (samples,) float32 at audio.sample_rate
+
+    Args:
+        path: the file, or ``-`` for standard input.
+        raw_rate: the input has no header: it is signed 16-bit little-endian samples of one channel at this rate.
+        rates: audio at a rate outside these bounds is resampled to 16 kHz.
+
+    Raises:
+        AudioFileError: there is no such file, or it is not audio; the message says why.
+    """
+    name = "standard input" if str(path) == STDIN else str(path)
+    reader = _open_reader(path, name, raw_rate)
+    low, high = rates
+    return AudioFile(name, reader, reader.sample_rate if low <= reader.sample_rate <= high else 16_000)
+
+
+def _open_reader(path: str | Path, name: str, raw_rate: int | None) -> _Reader:
+    if str(path) == STDIN:
+        stdin = sys.stdin.buffer
+        return _RawReader(stdin, raw_rate) if raw_rate else _open_container(_Pipe(stdin), name)
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise AudioFileError(f"{name} is empty")
+    except IsADirectoryError as error:
+        raise AudioFileError(f"{name} is a folder, not a file") from error
+    except OSError as error:
+        raise AudioFileError(f"{name} cannot be read: {error.strerror or error}") from error
+    if raw_rate:
+        return _RawReader(path.open("rb"), raw_rate)
+    try:
+        sound = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, TypeError):  # TypeError: a name in .raw, which says nothing of its rate
+        return _open_container(path.resolve(), name)
+    if sound.format == "MP3":  # whose reader in libsndfile writes its complaints to standard error
+        sound.close()
+        return _open_container(path.resolve(), name)
+    return _SoundFileReader(sound)
+
+
+class _SoundFileReader:
+    def __init__(self, sound: soundfile.SoundFile) -> None:
+        self._sound = sound
+        self.sample_rate = int(sound.samplerate)
+        # libsndfile says the largest number there is where it cannot know.
+        known = 0 < sound.frames < 2**62
+        self.duration_s: float | None = sound.frames / sound.samplerate if known else None
+
+    def pieces(self) -> Iterator[Block]:
+        while len(block := self._sound.read(self.sample_rate // 2, dtype="float32", always_2d=True)):
+            yield block.mean(axis=1, dtype=np.float32)
+
+    def close(self) -> None:
+        self._sound.close()
+
+
+class _RawReader:
+    """Samples without a header: signed, 16 bits, little-endian, one channel."""
+
+    def __init__(self, file: BinaryIO, sample_rate: int) -> None:
+        self._file = _Pipe(file)
+        self.sample_rate = sample_rate
+        self.duration_s: float | None = None
+
+    def pieces(self) -> Iterator[Block]:
+        odd = b""
+        while data := self._file.read(64 * 1024):
+            data = odd + data
+            whole = len(data) // 2 * 2
+            odd = data[whole:]
+            yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(32768.0)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Pipe:
+    """A file that gives what has come instead of waiting until a whole buffer is full, and does not seek."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._file.read1(size)
+        return data
+
+    def close(self) -> None:
+        if self._file is not sys.stdin.buffer:
+            self._file.close()
+
+
+def _open_container(source: Path | _Pipe, name: str) -> "_ContainerReader":
+    try:
+        container = av.open(str(source) if isinstance(source, Path) else source, mode="r")
+    except _LIBRARY_ERRORS as error:
+        raise AudioFileError(f"{name} is not audio that can be read: {_reason(error)}") from error
+    if not container.streams.audio:
+        container.close()
+        raise AudioFileError(f"{name} has no audio track")
+    try:
+        return _ContainerReader(container)
+    except _LIBRARY_ERRORS as error:
+        container.close()
+        raise AudioFileError(f"{name} is not audio that can be read: {_reason(error)}") from error
+
+
+class _ContainerReader:
+    """The first audio track of anything that FFmpeg opens."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        self._stream = container.streams.audio[0]
+        self.sample_rate = int(self._stream.codec_context.sample_rate)
+        if self.sample_rate <= 0:
+            raise ValueError("its audio track states no sample rate")
+        self.duration_s: float | None = None
+        if self._stream.duration is not None:
+            self.duration_s = float(self._stream.duration * self._stream.time_base)
+        elif container.duration:
+            self.duration_s = container.duration / av.time_base
+
+    def pieces(self) -> Iterator[Block]:
+        start_s = Fraction(self._container.start_time or 0, av.time_base)
+        position = 0
+        planar: Any = None
+        shape: tuple[object, ...] = ()
+        for packet in self._container.demux(self._stream):
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                continue  # one bad packet of many; its time is filled with silence below
+            for frame in frames:
+                if (frame.format.name, frame.layout.name, frame.sample_rate) != shape:
+                    shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+                    planar = av.AudioResampler(format="fltp", layout=frame.layout, rate=self.sample_rate)
+                if frame.pts is not None:
+                    due = int((frame.pts * frame.time_base - start_s) * self.sample_rate)
+                    if GAP_S < (due - position) / self.sample_rate < LONGEST_GAP_S:
+                        yield from _silence(due - position, self.sample_rate)
+                        position = due
+                for part in planar.resample(frame):
+                    block: Block = part.to_ndarray().mean(axis=0, dtype=np.float32)
+                    position += len(block)
+                    yield block
+
+    def close(self) -> None:
+        self._container.close()
+
+
+_LIBRARY_ERRORS = (soundfile.SoundFileError, av.FFmpegError, ValueError, EOFError)
+
+
+def _reason(error: Exception) -> str:
+    """The library's words without its own prefixes and the file's name, which the message has already."""
+    if isinstance(error, av.FFmpegError):
+        return str(error.strerror).lower()
+    return str(getattr(error, "error_string", error)).rstrip(".")
+
+
+def _silence(samples: int, sample_rate: int) -> Iterator[Block]:
+    for start in range(0, samples, sample_rate):
+        yield np.zeros(min(sample_rate, samples - start), np.float32)
+
+
+def _recut(pieces: Iterable[Block], block_samples: int) -> Iterator[Block]:
+    """Pieces of any length as blocks of one length; the last may be shorter."""
+    waiting: list[Block] = []
+    length = 0
+    for piece in pieces:
+        waiting.append(piece)
+        length += len(piece)
+        if length >= block_samples:
+            joined = np.concatenate(waiting)
+            whole = length // block_samples * block_samples
+            for start in range(0, whole, block_samples):
+                yield joined[start : start + block_samples]
+            waiting, length = [joined[whole:]], length - whole
+    if length:
+        yield np.concatenate(waiting)
+
+
+def _resampled(pieces: Iterable[Block], source_rate: int, target_rate: int) -> Iterator[Block]:
+    """By FFmpeg's resampler, which a bare install has."""
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=target_rate)
+
+    def converted(frame: Any) -> Iterator[Block]:
+        for part in resampler.resample(frame):
+            yield part.to_ndarray()[0]
+
+    position = 0
+    for piece in pieces:
+        if not len(piece):
+            continue
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece)[None], format="flt", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = source_rate, position, Fraction(1, source_rate)
+        position += len(piece)
+        yield from converted(frame)
+    yield from converted(None)
