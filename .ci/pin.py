@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "constraints.txt"
-EXTRAS = "server,weights,dev"
+SERVER, EVERYTHING = "server,weights", "server,weights,dev"
 TORCH = "2.13.0"
 
 # A CUDA build of torch names its own exact versions of these; a CPU build has none of them. openai-whisper asks
@@ -25,27 +25,35 @@ HEADER = """\
 # The list is complete, so it is installed with --no-deps, after torch (whose CUDA builds bring packages of
 # their own that are not listed here). It serves as a constraints file too: pip install -c constraints.txt ...
 """
+# The Dockerfile cuts the file here.
+DEVELOPMENT = "# ---- Needed by tests, checks and benchmarks alone:\n"
 
 
-def main() -> None:
+def resolve(extras: str) -> dict[str, str]:
+    """Versions by name of all that the project with these extras needs, but for what comes with torch."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"),
-                *("--report", str(report), f"torch=={TORCH}", f"{ROOT}[{EXTRAS}]"),
+                *("--report", str(report), f"torch=={TORCH}", "setuptools", f"{ROOT}[{extras}]"),
             ],
             check=True,
         )
         packages = [item["metadata"] for item in json.loads(report.read_text())["install"]]
-    pins = {}
-    for package in packages:
-        name = re.sub(r"[-_.]+", "-", package["name"]).lower()
-        if name != "voicewire" and not COME_WITH_TORCH.match(name):
-            pins[name] = package["version"].partition("+")[0]
-    lines = [f"{name}=={version}{PLATFORM.get(name, '')}\n" for name, version in sorted(pins.items())]
-    TARGET.write_text(HEADER + "".join(lines))
-    print(f"{TARGET.name}: {len(lines)} packages")
+    pins = {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"].partition("+")[0] for one in packages}
+    return {
+        name: pins[name] for name in sorted(pins) if name != "voicewire" and not COME_WITH_TORCH.match(name)
+    }
+
+
+def main() -> None:
+    pins, server = resolve(EVERYTHING), resolve(SERVER)
+    lines = {name: f"{name}=={version}{PLATFORM.get(name, '')}\n" for name, version in pins.items()}
+    running = [lines[name] for name in lines if name in server]
+    development = [lines[name] for name in lines if name not in server]
+    TARGET.write_text("".join([HEADER, *running, DEVELOPMENT, *development]))
+    print(f"{TARGET.name}: {len(running)} packages to run, {len(development)} more to develop")
 
 
 if __name__ == "__main__":
