@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.speech_tars import FOLDER_VARIABLE, Clip, SpeechTar, speech_folder
@@ -37,3 +38,20 @@ def clips(speech_tar: Callable[[str], Path]) -> Callable[[str, int], list[Clip]]
         return list(SpeechTar(speech_tar(name)).clips(limit))
 
     return decode
+
+
+@pytest.fixture(scope="session")
+def spoken(clips: Callable[[str, int], list[Clip]]) -> np.ndarray:
+    """A minute and more of real speech, several speakers, float32 at 16 kHz."""
+    return np.concatenate([clip.samples for clip in clips("dev-00", 6)])
+
+
+@pytest.fixture(scope="session")
+def model():  # type: ignore[no-untyped-def]
+    """Whisper base with the adapter that comes with it, in float32."""
+    from voicewire.asr.adapters import load_adapter
+    from voicewire.asr.model import CausalWhisper
+    from voicewire.asr.weights import load_checkpoint
+
+    checkpoint = load_checkpoint("base")
+    return CausalWhisper.from_state(checkpoint.dims, load_adapter("default", checkpoint).merge(checkpoint.state))
