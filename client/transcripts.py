@@ -1,0 +1,85 @@
+"""A finished transcript: what the subtitle writers take, whether it came from a server or from a local model."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from voicewire.streaming.messages import EndpointMessage, ServerMessage, TranscriptMessage, WordItem
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of speech that belongs together: an utterance of a stream, or a segment of Whisper's."""
+
+    start_s: float
+    end_s: float
+    words: tuple[WordItem, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(word.word for word in self.words).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class TimedTranscript:
+    """The words of one recording, in order, with their times in seconds."""
+
+    language: str
+    duration_s: float
+    segments: tuple[Segment, ...]
+
+    @property
+    def words(self) -> tuple[WordItem, ...]:
+        return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments if segment.text)
+
+
+class TranscriptBuilder:
+    """Gathers a stream's events; each utterance becomes a segment."""
+
+    def __init__(self) -> None:
+        self._segments: list[Segment] = []
+        self._words: list[WordItem] = []
+        self._tail: list[WordItem] = []
+
+    @property
+    def words(self) -> list[WordItem]:
+        """The committed words of the utterance that is under way."""
+        return self._words
+
+    @property
+    def tail(self) -> list[WordItem]:
+        """What follows them for now."""
+        return self._tail
+
+    @property
+    def finished(self) -> list[Segment]:
+        """The utterances that are over."""
+        return self._segments
+
+    def add(self, event: ServerMessage) -> None:
+        """Takes any event; those that bear no words change nothing."""
+        if isinstance(event, TranscriptMessage):
+            self._words.extend(event.words)
+            self._tail = list(event.tail)
+        elif isinstance(event, EndpointMessage):
+            self.end_utterance()
+
+    def end_utterance(self) -> None:
+        """Makes a segment of the words since the last one, if there are any."""
+        if self._words:
+            self._segments.append(segment_of(self._words))
+        self._words, self._tail = [], []
+
+    def finish(self, language: str, duration_s: float) -> TimedTranscript:
+        """Everything so far; words without an endpoint are the last segment."""
+        self.end_utterance()
+        return TimedTranscript(language, duration_s, tuple(self._segments))
+
+
+def segment_of(words: Iterable[WordItem]) -> Segment:
+    """A segment from its words, of which there is at least one."""
+    held = tuple(words)
+    return Segment(held[0].start, max(word.end for word in held), held)
