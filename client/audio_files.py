@@ -4,9 +4,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import av
 import numpy as np
@@ -106,8 +107,8 @@ def open_audio(
 
 def _open_reader(path: str | Path, name: str, raw_rate: int | None) -> _Reader:
     if str(path) == STDIN:
-        stdin = sys.stdin.buffer
-        return _RawReader(stdin, raw_rate) if raw_rate else _open_container(_Pipe(stdin), name)
+        pipe = _Pipe(sys.stdin.fileno(), closes=False)
+        return _RawReader(pipe, raw_rate) if raw_rate else _open_container(pipe, name)
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -118,7 +119,7 @@ def _open_reader(path: str | Path, name: str, raw_rate: int | None) -> _Reader:
     except OSError as error:
         raise AudioFileError(f"{name} cannot be read: {error.strerror or error}") from error
     if raw_rate:
-        return _RawReader(path.open("rb"), raw_rate)
+        return _RawReader(_Pipe(path), raw_rate)
     try:
         sound = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, TypeError):  # TypeError: a name in .raw, which says nothing of its rate
@@ -148,8 +149,8 @@ class _SoundFileReader:
 class _RawReader:
     """Samples without a header: signed, 16 bits, little-endian, one channel."""
 
-    def __init__(self, file: BinaryIO, sample_rate: int) -> None:
-        self._file = _Pipe(file)
+    def __init__(self, file: "_Pipe", sample_rate: int) -> None:
+        self._file = file
         self.sample_rate = sample_rate
         self.duration_s: float | None = None
 
@@ -168,16 +169,14 @@ class _RawReader:
 class _Pipe:
     """A file that gives what has come instead of waiting until a whole buffer is full, and does not seek."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
+    def __init__(self, file: Path | int, *, closes: bool = True) -> None:
+        self._file = FileIO(file, closefd=closes)
 
     def read(self, size: int) -> bytes:
-        data: bytes = self._file.read1(size)
-        return data
+        return self._file.read(size) or b""
 
     def close(self) -> None:
-        if self._file is not sys.stdin.buffer:
-            self._file.close()
+        self._file.close()
 
 
 def _open_container(source: Path | _Pipe, name: str) -> "_ContainerReader":
