@@ -12,8 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from benchmarks.speech_tars import FOLDER_VARIABLE, Clip, SpeechTar, speech_folder
+
+# No deadline: the machine may be busy with other work. In CI the same examples every time; elsewhere new ones.
+settings.register_profile("voicewire", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("voicewire")
 
 
 @pytest.fixture(scope="session")
@@ -54,4 +59,6 @@ def model():  # type: ignore[no-untyped-def]
     from voicewire.asr.weights import load_checkpoint
 
     checkpoint = load_checkpoint("base")
-    return CausalWhisper.from_state(checkpoint.dims, load_adapter("default", checkpoint).merge(checkpoint.state))
+    return CausalWhisper.from_state(
+        checkpoint.dims, load_adapter("default", checkpoint).merge(checkpoint.state)
+    )
