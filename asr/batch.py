@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voicewire.asr.adapters import Adapter, load_adapter
+from voicewire.asr.beam import BeamDecoder
 from voicewire.asr.checkpoint import Checkpoint
 from voicewire.asr.decoder import TokenDecoder
 from voicewire.asr.encoder import Block, BlockEncoder
-from voicewire.asr.errors import AudioError, CapacityError
+from voicewire.asr.errors import AudioError, CapacityError, SettingsError
 from voicewire.asr.events import DecoderReset, Event
 from voicewire.asr.gate import VoiceActivity
 from voicewire.asr.greedy import Decoded, decode_greedily
@@ -45,7 +46,7 @@ class BatchTranscriber:
         stage_seconds: time spent so far by stage: mel, gate, encoder, decoder, words.
     """
 
-    def __init__(self, checkpoint: Checkpoint, adapter: Adapter, precision: Precision, slots: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, adapter: Adapter, precision: Precision, slots: int, widest_beam: int = 1) -> None:
         state = adapter.merge(checkpoint.state)
         device = torch.device(precision.device)
         self.model = CausalWhisper.from_state(checkpoint.dims, state, precision.dtype, precision.device)
@@ -53,11 +54,13 @@ class BatchTranscriber:
         self.checkpoint_sha256 = checkpoint.sha256
         self.adapter = adapter
         self.precision = precision
-        self.slots = Slots.allocate(checkpoint.dims, slots, precision.dtype, device)
+        spare = widest_beam if widest_beam > 1 else 0
+        self.slots = Slots.allocate(checkpoint.dims, slots, precision.dtype, device, spare)
         self.encoder = BlockEncoder(self.model, self.slots)
         self.decoder = TokenDecoder(
             self.model, self.slots, alignment_heads(checkpoint.name, checkpoint.dims)
         )
+        self.beam = BeamDecoder(self.decoder, slots, spare)
         self.stage_seconds: dict[str, float] = defaultdict(float)
         self._mel = StreamingLogMel(checkpoint.dims.n_mels)
         self._voice = VoiceActivity()
@@ -74,6 +77,7 @@ class BatchTranscriber:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        widest_beam: int = 1,
     ) -> "BatchTranscriber":
         """Loads weights and adapter.
 
@@ -84,6 +88,7 @@ class BatchTranscriber:
             device: "auto", "cpu" or "cuda".
             precision: "auto" (measured), "float32" or "bfloat16".
             threads: processor threads for torch; None leaves torch's own choice.
+            widest_beam: the most hypotheses that a stream may ask for.
         Raises:
             WeightsError: weights or adapter are missing or damaged.
             SettingsError: no such device or precision.
@@ -92,7 +97,7 @@ class BatchTranscriber:
             torch.set_num_threads(threads)
         checkpoint = load_checkpoint(model)
         chosen = choose_precision(checkpoint.dims, device=device, precision=precision)
-        return cls(checkpoint, load_adapter(adapter, checkpoint), chosen, slots)
+        return cls(checkpoint, load_adapter(adapter, checkpoint), chosen, slots, widest_beam)
 
     @property
     def capacity(self) -> int:
@@ -109,7 +114,9 @@ class BatchTranscriber:
     # ---- streams
 
     def open(self, settings: StreamSettings) -> int:
-        """Begins a stream; gives its slot. Raises CapacityError, and SettingsError for an unknown language."""
+        """Begins a stream; gives its slot. Raises CapacityError, and SettingsError for a language or beam that it cannot."""
+        if settings.beam > max(1, len(self.beam.spare)):
+            raise SettingsError(f"a beam of {settings.beam} needs BatchTranscriber.load(widest_beam={settings.beam})")
         vocabulary = self._vocabulary(settings.language)
         slot = self._free_slot()
         self._streams[slot] = Stream.begin(slot, settings, vocabulary)
@@ -153,7 +160,7 @@ class BatchTranscriber:
             events[slot] = self._hear(stream, samples)
             padding = self._pad(stream) if flush else 0
             plans.append((stream, stream.plan(flush, padding)))
-        outcomes = self._run([plan for _, plan in plans])
+        outcomes = self._run(plans)
         with self._timed("words"):
             for (stream, plan), decoded in zip(plans, outcomes, strict=True):
                 events[stream.slot] += stream.finish(plan, decoded)
@@ -187,15 +194,22 @@ class BatchTranscriber:
         self._lay(stream, frames)
         return len(frames)
 
-    def _run(self, plans: list[Plan]) -> list[Decoded | None]:
-        blocks = [block for plan in plans for block in plan.blocks]
+    def _run(self, plans: list[tuple[Stream, Plan]]) -> list[Decoded | None]:
+        blocks = [block for _, plan in plans for block in plan.blocks]
         if blocks:
             with self._timed("encoder"):
                 self.encoder.encode(blocks)
-        requests = [plan.request for plan in plans if plan.request]
+        greedy = [plan.request for stream, plan in plans if plan.request and not _searched(stream, plan)]
         with self._timed("decoder"):
-            decoded = iter(decode_greedily(self.decoder, requests))
-        return [next(decoded) if plan.request else None for plan in plans]
+            decoded = iter(decode_greedily(self.decoder, greedy))
+            return [self._search(s, plan) if _searched(s, plan) else next(decoded) if plan.request else None
+                    for s, plan in plans]  # fmt: skip
+
+    def _search(self, stream: Stream, plan: Plan) -> Decoded:
+        assert plan.request is not None
+        settled = self.beam.commit(plan.request, stream.beams, stream.settings.beam, plan.last)
+        stream.beams = settled.kept
+        return settled.decoded
 
     def _roll(self, settled: list[tuple[Stream, list[Event]]]) -> None:
         """Moves streams whose window is full to the next one."""
@@ -236,3 +250,8 @@ class BatchTranscriber:
         start = time.perf_counter()
         yield
         self.stage_seconds[stage] += time.perf_counter() - start
+
+
+def _searched(stream: Stream, plan: Plan) -> bool:
+    """Whether beam search has the word: at commits, where the stream asked for it."""
+    return stream.settings.beam > 1 and plan.request is not None and plan.kind in (Kind.COMMIT, Kind.FLUSH)

@@ -19,6 +19,7 @@ class Feed(NamedTuple):
         visible: how many encoder frames each token may look at; one number for all, or one for each.
         wanted: for how many of the last tokens the prediction is wanted. The vocabulary's product is half of the
             decoder's bytes.
+        audio: the slot whose audio is looked at, where it is another one.
     """
 
     slot: int
@@ -26,6 +27,7 @@ class Feed(NamedTuple):
     tokens: list[int]
     visible: int | list[int]
     wanted: int = 1
+    audio: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,9 @@ class TokenDecoder:
             count, width = len(feed.tokens), _widest(feed)
             rows = slice(row, row := row + count)
             q = queries[rows].view(count, heads, -1).transpose(0, 1)
-            keys = self.slots.cross_keys[layer, feed.slot, :, :, :width]
-            values = self.slots.cross_values[layer, feed.slot, :, :width]
+            audio = feed.slot if feed.audio is None else feed.audio
+            keys = self.slots.cross_keys[layer, audio, :, :, :width]
+            values = self.slots.cross_values[layer, audio, :, :width]
             mixed[rows], weights = _mix(q, keys, values, mask)
             if chosen:
                 attention[index] += weights[chosen].float().sum(0) / self._heads

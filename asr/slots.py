@@ -35,13 +35,18 @@ class Slots:
     self_values: Tensor
 
     @classmethod
-    def allocate(cls, dims: ModelDimensions, count: int, dtype: torch.dtype, device: torch.device) -> "Slots":
+    def allocate(
+        cls, dims: ModelDimensions, count: int, dtype: torch.dtype, device: torch.device, spare: int = 0
+    ) -> "Slots":
+        """Room for `count` streams, and `spare` more places for tokens, which beam search needs."""
+
         def empty(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
 
         frames, tokens = dims.n_audio_ctx, dims.n_text_ctx
         audio = (dims.n_audio_layer, count, dims.n_audio_head)
         text = (dims.n_text_layer, count, dims.n_text_head)
+        searched = (dims.n_text_layer, count + spare, dims.n_text_head)
         audio_dim = dims.n_audio_state // dims.n_audio_head
         text_dim = dims.n_text_state // dims.n_text_head
         return cls(
@@ -50,8 +55,8 @@ class Slots:
             encoder_values=empty(*audio, frames, audio_dim),
             cross_keys=empty(*text, text_dim, frames),
             cross_values=empty(*text, frames, text_dim),
-            self_keys=empty(*text, text_dim, tokens),
-            self_values=empty(*text, tokens, text_dim),
+            self_keys=empty(*searched, text_dim, tokens),
+            self_values=empty(*searched, tokens, text_dim),
         )
 
     @property

@@ -66,6 +66,7 @@ class Plan:
         request: to be decoded, or None.
         frames: the tick's end, as a position in the window.
         tag: of the flush.
+        last: whether nothing may be left open: a flush, or the end of an utterance.
     """
 
     kind: Kind
@@ -73,6 +74,7 @@ class Plan:
     request: Request | None
     frames: int
     tag: str | None = None
+    last: bool = False
 
 
 @dataclass
@@ -101,6 +103,7 @@ class Stream:
         clock_samples: audio looked at, from the session's start.
         ticked: the last tick's end, as a position in the window.
         draft: the tail's tokens, to be verified by the next tick.
+        beams: hypotheses of what follows the committed text, where there is beam search.
         unsent: committed tokens that do not make a whole character yet.
     """
 
@@ -116,6 +119,7 @@ class Stream:
     voice: VoiceState = field(default_factory=VoiceState)
     gate: SpeechGate = field(default_factory=SpeechGate)
     draft: list[int] = field(default_factory=list)
+    beams: list[tuple[int, ...]] = field(default_factory=list)
     unsent: list[SpokenToken] = field(default_factory=list)
     utterance: Utterance = field(default_factory=Utterance)
     tail_shown: bool = False
@@ -204,15 +208,15 @@ class Stream:
             end = window.available
             blocks = [Block(self.slot, window.committed, end)] if end > window.committed else []
             if not listening:
-                return Plan(Kind.FLUSH, blocks, None, end, flush.tag)
+                return Plan(Kind.FLUSH, blocks, None, end, flush.tag, last=True)
             blocks.append(Block(self.slot, end, end + padding))
-            return Plan(Kind.FLUSH, blocks, self._request(end + padding), end, flush.tag)
+            return Plan(Kind.FLUSH, blocks, self._request(end + padding), end, flush.tag, last=True)
         end = self.next_tick()
         kind = self._kind(end)
         if kind is Kind.LISTEN or (kind is Kind.TAIL and not listening):
             return Plan(Kind.LISTEN, [], None, end)
         block = Block(self.slot, window.committed, end)
-        return Plan(kind, [block], self._request(end) if listening else None, end)
+        return Plan(kind, [block], self._request(end) if listening else None, end, last=self._utterance_over())
 
     def _kind(self, end: int) -> Kind:
         if end >= self.window.committed + self.settings.commit_frames or self._utterance_over():
@@ -222,7 +226,7 @@ class Stream:
     def _listening(self) -> bool:
         """Whether the decoder should run: not where there was only silence."""
         since_s = self.window.committed_s - CONTEXT_S
-        return not self.settings.gate or self.gate.speech_in(since_s, self.clock_s)
+        return not self.settings.gate or bool(self.beams) or self.gate.speech_in(since_s, self.clock_s)
 
     def _pause_s(self) -> float:
         """How long nobody has spoken."""
@@ -265,7 +269,9 @@ class Stream:
     def _settle(self, plan: Plan, decoded: Decoded | None) -> list[Event]:
         """A commit or a flush: what was decoded is said for good."""
         tokens = self._timed(decoded) if decoded is not None else []
-        self.draft = []
+        settled = len(tokens) - (decoded.unsettled if decoded else 0)
+        tokens, tail = tokens[:settled], tokens[settled:]
+        self.draft = [spoken.token for spoken in tail]
         events: list[Event] = []
         loop = repeated([*self.window.prefix[self.window.prompt :], *(spoken.token for spoken in tokens)])
         if loop and tokens:
@@ -277,7 +283,7 @@ class Stream:
         words = make_words(self.vocabulary, self.unsent[:count], self.clock_s)
         self.unsent = self.unsent[count:]
         self.utterance.add(words)
-        news = self._transcript(words, []) if words else self._end_tail(words)
+        news = self._transcript(words, tail) if words or tail else self._end_tail(words)
         events = [*news, *events]
         if plan.kind is Kind.FLUSH:
             events.append(Flushed(plan.tag, round(self.clock_s, 3)))
