@@ -18,6 +18,9 @@ SampleRate = Annotated[int, Field(ge=8_000, le=48_000)]
 ChunkMs = Annotated[int, Field(ge=100, le=300, multiple_of=20)]
 CommitMs = Annotated[int, Field(ge=100, le=1200, multiple_of=20)]
 EndpointMs = Annotated[int, Field(ge=200, le=10_000)]
+LanguageCode = Annotated[str, Field(min_length=2, max_length=20)]
+# Whole numbers that every language's JSON library holds exactly.
+FlushId = Annotated[str, Field(max_length=200)] | Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]
 
 
 class ErrorCode(StrEnum):
@@ -29,6 +32,7 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_SETTING = "unsupported_setting"
     START_EXPECTED = "start_expected"
     ALREADY_STARTED = "already_started"
+    ALREADY_CLOSED = "already_closed"
     BAD_AUDIO = "bad_audio"
     MESSAGE_TOO_BIG = "message_too_big"
     HANDSHAKE_TIMEOUT = "handshake_timeout"
@@ -43,7 +47,10 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
-# The websocket close code that goes with each error; a warning closes nothing.
+# These end nothing: they come in a `warning`.
+WARNINGS = frozenset({ErrorCode.ALREADY_CLOSED, ErrorCode.DECODER_RESET})
+
+# The websocket close code that goes with each code of an `error`.
 CLOSE_CODES: dict[ErrorCode, int] = {
     ErrorCode.BAD_JSON: 1007,
     ErrorCode.BAD_MESSAGE: 1008,
@@ -88,7 +95,7 @@ class Start(_Message):
     encoding: Encoding
     sample_rate: SampleRate
     channels: Annotated[int, Field(ge=1, le=2)] = 1
-    language: str = "en"
+    language: LanguageCode = "en"
     chunk_ms: ChunkMs | None = None
     commit_ms: CommitMs | None = None
     interim: bool = True
@@ -109,7 +116,7 @@ class Flush(_Message):
     """Asks for every word of the audio sent so far; answered by `flushed` with the same id."""
 
     type: Literal["flush"] = "flush"
-    id: Annotated[str, Field(max_length=200)] | int | None = None
+    id: FlushId | None = None
 
 
 class KeepAlive(_Message):

@@ -46,9 +46,10 @@ class ServerSettings(BaseSettings):
             vanished without a word.
         session_s: security limit: seconds from `start` to the end of a session.
         buffered_s: security limit: seconds of audio received and not yet looked at. At this bound the server stops
-            reading the connection; one message may hold no more than this.
-        pending_commands: security limit: `flush` and `configure` messages not yet answered. At this bound the
-            server stops reading the connection.
+            reading the connection; one message may hold no more than this. At least 2, since audio waits for the
+            rest of its block.
+        pending_flushes: security limit: `flush` messages not yet answered. At this bound the server stops reading
+            the connection.
         outgoing_items: security limit: messages and words that wait for a client that does not read.
         drain_s: security limit: seconds from `close` (or a server-side end) to the last word.
         farewell_s: security limit: seconds to deliver the last messages and the closing handshake.
@@ -74,8 +75,8 @@ class ServerSettings(BaseSettings):
     handshake_s: Seconds = 10.0
     idle_s: Seconds = 30.0
     session_s: Seconds = 4 * 3600.0
-    buffered_s: Seconds = 30.0
-    pending_commands: Annotated[int, Field(ge=1)] = 64
+    buffered_s: Annotated[float, Field(ge=2, allow_inf_nan=False)] = 30.0
+    pending_flushes: Annotated[int, Field(ge=1)] = 64
     outgoing_items: Annotated[int, Field(ge=16)] = 2000
     drain_s: Seconds = 60.0
     farewell_s: Seconds = 5.0

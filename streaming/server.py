@@ -1,0 +1,197 @@
+"""The server: one port for the websocket, health and readiness, around one engine."""
+
+import asyncio
+import contextlib
+import math
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
+
+from voicewire.streaming import logs
+from voicewire.streaming.engine import Engine, EngineState
+from voicewire.streaming.lobby import Lobby
+from voicewire.streaming.settings import ServerSettings
+from voicewire.streaming.transport import transports
+
+STREAM_PATH = "/v1/stream"
+
+log = logs.get_logger(__name__)
+
+# What the kernel holds for one connection, in bytes. It bounds how much audio waits unread behind a session that
+# is held back, and how much a client may leave unread before the server notices.
+_SOCKET_BUFFER_BYTES = 128 * 1024
+
+
+def create_app(engine: Engine, settings: ServerSettings) -> Starlette:
+    """The ASGI application. It neither starts nor stops the engine; `serve` and `running_server` do.
+
+    Under another server than theirs, the limits that lie below ASGI (message size before a message is in memory,
+    a whole request in time, a client that reads nothing) are that server's own.
+    """
+    lobby = Lobby(engine, settings)
+    app = Starlette(
+        routes=[
+            WebSocketRoute(STREAM_PATH, lobby.stream),
+            Route("/healthz", lobby.health),
+            Route("/readyz", lobby.readiness),
+        ]
+    )
+    app.state.lobby = lobby
+    return app
+
+
+def serve(settings: ServerSettings) -> None:
+    """Loads the model and serves until SIGINT or SIGTERM.
+
+    The port is open from the start; `/readyz` says when the model is loaded.
+
+    Raises EngineError where the model cannot be loaded, OSError where the address cannot be had.
+    """
+    logs.configure()
+    listener = _listen(settings.host, settings.port)
+    engine = Engine.from_settings(settings)
+    server = _Server(engine, settings, exit_on_failure=True)
+    engine.start()
+    try:
+        log.info("listening", host=settings.host, port=listener.getsockname()[1], model=settings.model)
+        server.run(sockets=[listener])
+    finally:
+        listener.close()
+        engine.stop(settings.shutdown_s)
+    if engine.state is EngineState.FAILED:
+        engine.wait_ready(0)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server in a thread of this process.
+
+    Attributes:
+        host, port: where it listens.
+        engine: its engine.
+    """
+
+    host: str
+    port: int
+    engine: Engine
+
+    @property
+    def url(self) -> str:
+        """The websocket URL of the native protocol."""
+        return f"ws://{self.host}:{self.port}{STREAM_PATH}"
+
+    @property
+    def http_url(self) -> str:
+        """Begins the URLs of `/healthz` and `/readyz`."""
+        return f"http://{self.host}:{self.port}"
+
+
+@contextlib.contextmanager
+def running_server(
+    settings: ServerSettings | None = None,
+    *,
+    engine: Engine | None = None,
+    port: int = 0,
+    ready_within_s: float | None = 120.0,
+) -> Iterator[RunningServer]:
+    """A real server on a real socket, in a thread of this process, for as long as the block lasts::
+
+        with running_server(ServerSettings(max_sessions=2)) as server:
+            async with voicewire.client.connect(server.url) as stream: ...
+
+    Args:
+        settings: all but the port.
+        engine: one that was started already, and that is not stopped here; else one is made from the settings.
+        port: 0 takes a free one.
+        ready_within_s: waits so long for the model to be loaded; None does not wait.
+
+    Raises EngineError where the model cannot be loaded, OSError where the address cannot be had.
+    """
+    settings = settings or ServerSettings()
+    listener = _listen(settings.host, port)
+    own = engine is None
+    if engine is None:
+        engine = Engine.from_settings(settings)
+        engine.start()
+    server = _Server(engine, settings)
+    thread = threading.Thread(target=server.run, args=([listener],), name="voicewire-server", daemon=True)
+    thread.start()
+    try:
+        server.up.wait(10)
+        if ready_within_s is not None:
+            engine.wait_ready(ready_within_s)
+        yield RunningServer(settings.host, listener.getsockname()[1], engine)
+    finally:
+        server.should_exit = True
+        thread.join(settings.shutdown_s + 2 * settings.farewell_s + 5)
+        listener.close()
+        if own:
+            engine.stop(settings.shutdown_s)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with our sessions seen out before it closes their connections."""
+
+    def __init__(self, engine: Engine, settings: ServerSettings, *, exit_on_failure: bool = False) -> None:
+        app = create_app(engine, settings)
+        http, web = transports(settings)
+        config = uvicorn.Config(
+            app,
+            http=http,
+            ws=web,
+            ws_max_size=settings.message_bytes,
+            # A client that is held back cannot answer a ping; idle_s is what finds one that is gone.
+            ws_ping_interval=None,
+            # Audio does not shrink by it, and it costs memory and time per connection.
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(settings.farewell_s),
+        )
+        super().__init__(config)
+        self.up = threading.Event()
+        self._engine = engine
+        self._lobby: Lobby = app.state.lobby
+        self._shutdown_s = settings.shutdown_s + settings.farewell_s
+        self._exit_on_failure = exit_on_failure
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        failed = self._exit_on_failure and self._engine.state is EngineState.FAILED
+        return await super().on_tick(counter) or failed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._lobby.close()
+        deadline = time.monotonic() + self._shutdown_s
+        while self._lobby.connections and time.monotonic() < deadline and not self.force_exit:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, whose connections inherit its buffers' sizes. Raises OSError."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,420 @@
+"""One session, sans I/O: what the client sent and what the engine reported go in, commands and messages come out.
+
+No sockets, no threads, no clock: whoever drives it passes the time in, carries its commands to the engine and its
+messages to the client, and asks it when to look again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from voicewire.asr.events import Flushed
+from voicewire.asr.settings import SAMPLE_RATE
+from voicewire.streaming.commands import (
+    CloseStream,
+    Command,
+    ConfigureStream,
+    Failed,
+    FlushStream,
+    Opened,
+    OpenStream,
+    PushAudio,
+    Report,
+)
+from voicewire.streaming.errors import DecodingError, SessionError
+from voicewire.streaming.intake import Intake
+from voicewire.streaming.messages import (
+    CLOSE_CODES,
+    NORMAL_CLOSE,
+    PROTOCOL_VERSION,
+    ClientMessage,
+    Close,
+    Configure,
+    Configured,
+    Done,
+    Error,
+    ErrorCode,
+    Flush,
+    KeepAlive,
+    Ready,
+    ServerMessage,
+    Start,
+    Warning,
+)
+from voicewire.streaming.narrator import Narrator
+from voicewire.streaming.outbox import Outbox
+from voicewire.streaming.parsing import parse
+from voicewire.streaming.settings import ServerSettings
+from voicewire.streaming.terms import Terms
+
+_CLOSING = "close"
+
+
+class SessionState(Enum):
+    """Where a session stands."""
+
+    WAITING = auto()  # for `start`
+    OPENING = auto()  # for the engine
+    RUNNING = auto()
+    CLOSING = auto()  # the audio is over, the last words are on their way
+    CLOSED = auto()  # the last message is in the outbox
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a closing session is to end; no code is `done`."""
+
+    code: ErrorCode | None
+    message: str
+    deadline: float
+
+
+class Session:
+    """One client's session.
+
+    Every method that takes `now` (seconds of any steady clock) returns the commands for the engine, in order.
+
+    Args:
+        settings: limits, and what holds where `start` does not say.
+        model: the model's name, for `ready`.
+        session_id: for `ready` and the log.
+        now: when the connection was made.
+
+    Attributes:
+        state: where the session stands.
+        ended_with: the code of the error that ended it; None before, and after `done`.
+        done: whether it came to its proper end.
+    """
+
+    def __init__(self, settings: ServerSettings, model: str, session_id: str, now: float) -> None:
+        self.session_id = session_id
+        self.state = SessionState.WAITING
+        self.ended_with: ErrorCode | None = None
+        self.done = False
+        self._settings = settings
+        self._model = model
+        self._outbox = Outbox(settings.outgoing_items)
+        self._began = now
+        self._heard = now
+        self._terms: Terms | None = None
+        self._ready_due = False
+        self._intake: Intake | None = None
+        self._narrator: Narrator | None = None
+        self._processed_samples = 0
+        self._flushes = 0
+        self._ending: _Ending | None = None
+        self._warned = False
+
+    # ---- what the driver reads
+
+    @property
+    def accepts_input(self) -> bool:
+        """Whether to go on reading the connection; where not, the client is to be held back."""
+        if self.state is SessionState.OPENING:
+            return False
+        if self.state is not SessionState.RUNNING:
+            return True
+        return self.buffered_s < self._settings.buffered_s and (
+            not self._narrator or self._narrator.pending_flushes < self._settings.pending_flushes
+        )
+
+    @property
+    def received_s(self) -> float:
+        """Seconds of audio received."""
+        return self._intake.received_s if self._intake else 0.0
+
+    @property
+    def buffered_s(self) -> float:
+        """Seconds of audio received and not yet looked at."""
+        return max(0.0, self.received_s - self._processed_samples / SAMPLE_RATE)
+
+    @property
+    def words(self) -> int:
+        """Words sent so far."""
+        return self._narrator.words if self._narrator else 0
+
+    @property
+    def close_code(self) -> int:
+        """The websocket's close code, once the session is closed."""
+        return NORMAL_CLOSE if self.ended_with is None else CLOSE_CODES[self.ended_with]
+
+    def take(self) -> ServerMessage | None:
+        """The next message for the client; None where there is none now."""
+        # Nothing may go before `ready`; an error instead of it closes the session.
+        if self._ready_due and self.state is not SessionState.CLOSED:
+            return None
+        return self._outbox.take()
+
+    def next_deadline(self) -> float | None:
+        """When to call `tick`, if nothing else happens before; None where nothing is waited for."""
+        match self.state:
+            case SessionState.WAITING:
+                return self._began + self._settings.handshake_s
+            case SessionState.OPENING:
+                return self._heard + self._settings.drain_s
+            case SessionState.RUNNING:
+                longest = self._began + self._settings.session_s
+                # A client that is held back cannot be heard.
+                return min(longest, self._heard + self._settings.idle_s) if self.accepts_input else longest
+            case SessionState.CLOSING:
+                return self._ending.deadline if self._ending else None
+            case SessionState.CLOSED:
+                return None
+
+    # ---- what comes in
+
+    def receive_text(self, text: str, now: float) -> list[Command]:
+        """Takes a text message."""
+        return self._guarded(self._text(text), now)
+
+    def receive_bytes(self, data: bytes, now: float) -> list[Command]:
+        """Takes a binary message, which is audio."""
+        return self._guarded(self._audio(data), now)
+
+    def receive_report(self, report: Report, now: float) -> list[Command]:
+        """Takes what the engine reports."""
+        held_back = not self.accepts_input
+        commands = self._guarded(self._report(report), None)
+        if held_back and self.accepts_input:
+            self._heard = now
+        return commands
+
+    def client_left(self) -> list[Command]:
+        """The connection is gone."""
+        if self.state is SessionState.CLOSED:
+            return []
+        self._outbox.clear()
+        return self._closed()
+
+    def fail(self, code: ErrorCode, message: str) -> list[Command]:
+        """Ends the session at once; words that were not committed are lost."""
+        if self.state is SessionState.CLOSED:
+            return []
+        if code is ErrorCode.SLOW_READER:
+            self._outbox.clear()
+        self._outbox.put(Error(code=code, message=message))
+        self.ended_with = code
+        return self._closed()
+
+    def shut_down(self, now: float, within_s: float) -> list[Command]:
+        """The server stops: what was received is finished, for at most `within_s` seconds."""
+        return self._finish(
+            ErrorCode.SHUTTING_DOWN, "the server is shutting down: connect again", now, within_s=within_s
+        )
+
+    def tick(self, now: float) -> list[Command]:
+        """Lets time pass: ends the session where a deadline has come."""
+        deadline = self.next_deadline()
+        if deadline is None or now < deadline:
+            return []
+        limits = self._settings
+        match self.state:
+            case SessionState.WAITING:
+                return self.fail(
+                    ErrorCode.HANDSHAKE_TIMEOUT,
+                    f"no `start` within {limits.handshake_s:g} s of the connection",
+                )
+            case SessionState.RUNNING if now >= self._began + limits.session_s:
+                message = f"a session lasts at most {limits.session_s:g} s: open another"
+                return self._finish(ErrorCode.SESSION_TOO_LONG, message, now)
+            case SessionState.RUNNING:
+                message = f"nothing came for {limits.idle_s:g} s: send audio or `keepalive`"
+                return self._finish(ErrorCode.IDLE_TIMEOUT, message, now)
+            case SessionState.OPENING:
+                return self.fail(
+                    ErrorCode.OVERLOADED, "the server could not begin the session in time: try again"
+                )
+            case _:
+                code = self._ending.code if self._ending and self._ending.code else ErrorCode.OVERLOADED
+                return self.fail(
+                    code, "the server could not finish the audio in time; its last words are lost"
+                )
+
+    # ---- inside
+
+    def _guarded(self, commands: Iterator[Command], now: float | None) -> list[Command]:
+        """Collects the commands; an error of this session, or too many unread messages, ends it."""
+        if now is not None:
+            self._heard = now
+        if self.state is SessionState.CLOSED:
+            return []
+        try:
+            collected = list(commands)
+        except SessionError as error:
+            return self.fail(error.code, str(error))
+        if self._outbox.full:
+            return self.fail(
+                ErrorCode.SLOW_READER,
+                f"more than {self._settings.outgoing_items} messages and words wait: read what the server sends",
+            )
+        return collected
+
+    def _text(self, text: str) -> Iterator[Command]:
+        if self.state is SessionState.CLOSING:
+            self._ignore_text(text)
+            return
+        message = parse(text, self._settings.message_bytes)
+        if self.state is not SessionState.WAITING:
+            yield from self._controlled(message)
+        elif isinstance(message, Start):
+            yield self._started(message)
+        else:
+            raise SessionError(ErrorCode.START_EXPECTED, f"expected `start`, and got `{message.type}`")
+
+    def _ignore_text(self, text: str) -> None:
+        """A late keepalive or a second close harms nothing; anything else is worth a word."""
+        try:
+            message = parse(text, self._settings.message_bytes)
+        except SessionError:
+            self._warn_closed("a message")
+        else:
+            if not isinstance(message, KeepAlive | Close):
+                self._warn_closed(f"`{message.type}`")
+
+    def _started(self, start: Start) -> Command:
+        self._terms = Terms.of(start, self._settings.chunk_ms, self._settings.commit_ms)
+        self._intake = Intake(start.encoding, start.sample_rate, start.channels)
+        self._narrator = Narrator(words=start.words)
+        self._began = self._heard
+        self._ready_due = True
+        self.state = SessionState.OPENING
+        return OpenStream(self._terms.stream)
+
+    def _controlled(self, message: ClientMessage) -> Iterator[Command]:
+        match message:
+            case Start():
+                raise SessionError(
+                    ErrorCode.ALREADY_STARTED, "a session has one `start`: open another connection"
+                )
+            case Configure():
+                yield from self._configured(message)
+            case Flush():
+                assert self._narrator is not None
+                self._flushes += 1
+                tag = str(self._flushes)
+                self._narrator.expect_flush(tag, message.id)
+                yield from self._flushed(tag)
+            case KeepAlive():
+                pass
+            case Close():
+                yield from self._closing(_Ending(None, "", self._heard + self._settings.drain_s))
+
+    def _configured(self, message: Configure) -> Iterator[Command]:
+        assert self._terms is not None
+        self._terms = self._terms.changed(message)
+        yield from self._held_audio()
+        yield ConfigureStream(self._terms.stream)
+        self._outbox.put(Configured(settings=self._terms.message))
+
+    def _audio(self, data: bytes) -> Iterator[Command]:
+        if self.state is SessionState.WAITING:
+            raise SessionError(ErrorCode.START_EXPECTED, "expected `start`, and got a binary message")
+        if self.state is SessionState.CLOSING:
+            self._warn_closed("audio")
+            return
+        if len(data) > self._settings.message_bytes:
+            raise SessionError(
+                ErrorCode.MESSAGE_TOO_BIG,
+                f"a message of {len(data)} bytes: send at most {self._settings.message_bytes}",
+            )
+        assert self._intake is not None
+        before_s, most_s = self.received_s, self._settings.buffered_s
+        try:
+            for samples in self._intake.push(data):
+                # The reader stops at the bound, so that only one message can go beyond it.
+                if self.received_s - before_s > most_s or self.buffered_s > 2 * most_s:
+                    raise SessionError(
+                        ErrorCode.BUFFER_FULL,
+                        f"a message holds at most {most_s:g} s of audio: send shorter ones",
+                    )
+                yield PushAudio(samples)
+        except DecodingError as error:
+            raise SessionError(ErrorCode.BAD_AUDIO, str(error)) from error
+
+    def _report(self, report: Report) -> Iterator[Command]:
+        match report:
+            case Opened():
+                self._open()
+            case Failed():
+                raise SessionError(report.code, report.message)
+            case _:
+                assert self._narrator is not None
+                self._processed_samples = report.processed_samples
+                for event in report.events:
+                    for message in self._narrator.tell(event, self.received_s):
+                        self._outbox.put(message)
+                    if isinstance(event, Flushed) and event.tag == _CLOSING:
+                        yield from self._ended()
+                        return
+                for message in self._narrator.progress(
+                    self.received_s, report.processed_samples / SAMPLE_RATE
+                ):
+                    self._outbox.put(message)
+
+    def _open(self) -> None:
+        assert self._terms is not None
+        if self.state is SessionState.OPENING:
+            self.state = SessionState.RUNNING
+        self._ready_due = False
+        self._outbox.put_first(
+            Ready(
+                version=PROTOCOL_VERSION,
+                session_id=self.session_id,
+                model=self._model,
+                settings=self._terms.message,
+                limits=self._settings.limits,
+            )
+        )
+
+    def _ended(self) -> Iterator[Command]:
+        """The last word has been told."""
+        assert self._narrator is not None
+        if self._ending and self._ending.code:
+            yield from self.fail(self._ending.code, self._ending.message)
+        else:
+            self.done = True
+            self._outbox.put(Done(totals=self._narrator.totals(self.received_s)))
+            yield from self._closed()
+
+    def _finish(
+        self, code: ErrorCode, message: str, now: float, within_s: float | None = None
+    ) -> list[Command]:
+        """Ends the session after the words of what was received."""
+        seconds = self._settings.drain_s if within_s is None else within_s
+        match self.state:
+            case SessionState.WAITING:
+                return self.fail(code, message)
+            case SessionState.OPENING | SessionState.RUNNING:
+                return self._guarded(self._closing(_Ending(code, message, now + seconds)), None)
+            case SessionState.CLOSING if self._ending:
+                deadline = min(self._ending.deadline, now + seconds)
+                self._ending = _Ending(self._ending.code, self._ending.message, deadline)
+        return []
+
+    def _closing(self, ending: _Ending) -> Iterator[Command]:
+        self.state = SessionState.CLOSING
+        self._ending = ending
+        yield from self._flushed(_CLOSING)
+
+    def _flushed(self, tag: str) -> Iterator[Command]:
+        yield from self._held_audio()
+        yield FlushStream(tag)
+
+    def _held_audio(self) -> Iterator[Command]:
+        assert self._intake is not None
+        samples = self._intake.flush()
+        if len(samples):
+            yield PushAudio(samples)
+
+    def _closed(self) -> list[Command]:
+        was_open = self.state is not SessionState.WAITING
+        self.state = SessionState.CLOSED
+        return [CloseStream()] if was_open else []
+
+    def _warn_closed(self, what: str) -> None:
+        """Says once that what follows the end is thrown away; only where it was the client that ended it."""
+        if not self._warned and self._ending and self._ending.code is None:
+            self._outbox.put(
+                Warning(code=ErrorCode.ALREADY_CLOSED, message=f"{what} after `close` is ignored")
+            )
+        self._warned = True

@@ -1,0 +1,180 @@
+"""The server's side of a socket: uvicorn's protocols, with the bounds that a server among strangers needs besides.
+
+What is added: a request must be whole in time; a refused message is told about before the close, and what is
+still on its way is read and thrown away, so that the close is not lost to a reset; fragments and pongs are
+bounded; and a connection can be dropped where its client reads nothing, for which ASGI has no word.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import ClassVar, cast
+
+import h11
+from starlette.websockets import WebSocket
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import Close, Frame, Opcode
+from websockets.http11 import Request
+
+from voicewire.streaming.messages import CLOSE_CODES, Error, ErrorCode
+from voicewire.streaming.settings import ServerSettings
+
+_ABORT = "voicewire.abort"
+
+# A message may come in so many pieces; empty ones would otherwise cost memory without ever reaching its bound.
+_MOST_FRAGMENTS = 4096
+# Bytes that may wait for a client that sends pings and reads no pongs.
+_MOST_UNREAD_BYTES = 256 * 1024
+
+
+def abort(websocket: WebSocket) -> None:
+    """Drops the connection without a closing handshake; what was not sent yet is thrown away."""
+    extension = websocket.scope.get("extensions", {}).get(_ABORT)
+    if extension is not None:
+        cast(Callable[[], None], extension["abort"])()
+
+
+class WebSocketTransport(WebSocketsSansIOProtocol):
+    """One websocket.
+
+    Attributes:
+        farewell_s: seconds for a closing handshake before the connection is dropped.
+        message_bytes: for what a client is told; uvicorn's `ws_max_size` is what bounds.
+    """
+
+    farewell_s: ClassVar[float] = 5.0
+    message_bytes: ClassVar[int] = 0
+    _refused = False
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        # A request that is no websocket handshake has been answered already and has no scope.
+        scope = getattr(self, "scope", None)
+        if scope is not None:
+            scope["extensions"][_ABORT] = {"abort": self.transport.abort}
+
+    def data_received(self, data: bytes) -> None:
+        if not self._refused:
+            super().data_received(data)
+
+    def handle_cont(self, event: Frame) -> None:
+        if self._refused:
+            return
+        if len(self.frames) >= _MOST_FRAGMENTS:
+            self.conn.fail(CLOSE_CODES[ErrorCode.MESSAGE_TOO_BIG], "too many fragments")
+            self._refuse(ErrorCode.MESSAGE_TOO_BIG, f"a message of more than {_MOST_FRAGMENTS} fragments")
+            return
+        super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        if self.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+            self.transport.abort()
+            return
+        super().handle_ping()
+
+    def handle_close(self, event: Frame) -> None:
+        super().handle_close(event)
+        self._drop_later()
+
+    def handle_parser_exception(self) -> None:
+        if isinstance(self.conn.parser_exc, PayloadTooBig):
+            self._refuse(ErrorCode.MESSAGE_TOO_BIG, f"a message of more than {self.message_bytes} bytes")
+        elif self.conn.parser_exc is None:
+            self._refuse(ErrorCode.BAD_JSON, "a text message is not valid UTF-8")
+        else:
+            super().handle_parser_exception()
+            self._drop_later()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await self.writable.wait()
+        if self._refused:
+            raise ClientDisconnected
+        await super().send(message)
+        if self.close_timer is not None:
+            # uvicorn's own timer closes politely, which waits for a client that reads nothing, for ever.
+            self.close_timer.cancel()
+            self.close_timer = self.loop.call_later(self.farewell_s, self.transport.abort)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self._drop_later()
+
+    def _refuse(self, code: ErrorCode, message: str) -> None:
+        """Says what is wrong, closes, and reads on without keeping anything until the client has hung up."""
+        self._refused = True
+        self.frames = []
+        self.queue.put_nowait(
+            {"type": "websocket.disconnect", "code": CLOSE_CODES[code], "reason": code.value}
+        )
+        error = Error(code=code, message=message).model_dump_json().encode()
+        close = Close(CLOSE_CODES[code], code.value).serialize()
+        # In place of the close frame that lies ready, which has another reason.
+        self.conn.data_to_send()
+        for opcode, data in ((Opcode.TEXT, error), (Opcode.CLOSE, close)):
+            self.transport.write(Frame(opcode, data).serialize(mask=False, extensions=self.conn.extensions))
+        self.close_sent = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.transport.resume_reading()
+        self.close_timer = self._drop_later()
+
+    def _drop_later(self) -> asyncio.TimerHandle:
+        """A connection whose last bytes nobody takes must not stay for ever."""
+        return self.loop.call_later(self.farewell_s, self.transport.abort)
+
+
+class HttpTransport(H11Protocol):
+    """One HTTP connection.
+
+    Attributes:
+        handshake_s: seconds for a whole request.
+    """
+
+    handshake_s: ClassVar[float] = 10.0
+    _deadline: asyncio.TimerHandle | None = None
+    _upgraded = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._relax()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        super().handle_websocket_upgrade(event)
+        # Another protocol has the connection from here on.
+        self._upgraded = True
+        self._relax()
+
+    def _watch(self) -> None:
+        if self._upgraded or self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._relax()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.handshake_s, self.transport.abort)
+
+    def _relax(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def transports(settings: ServerSettings) -> tuple[type[HttpTransport], type[WebSocketTransport]]:
+    """The two protocols with a server's own limits; uvicorn takes classes, not arguments for them."""
+
+    class Http(HttpTransport):
+        handshake_s = settings.handshake_s
+
+    class Web(WebSocketTransport):
+        farewell_s = settings.farewell_s
+        message_bytes = settings.message_bytes
+
+    return Http, Web
