@@ -172,7 +172,8 @@ class BatchTranscriber:
     def _hear(self, stream: Stream, samples: Tensor) -> list[Event]:
         """Runs a stream's new samples through gate, spectrogram and convolutions."""
         with self._timed("gate"):
-            events = stream.hear(self._voice.push(stream.voice, samples.numpy()))
+            heard = samples.numpy()
+            events = stream.hear(heard, self._voice.push(stream.voice, heard))
         with self._timed("mel"):
             mel = self._mel.push(stream.mel, samples)
         with self._timed("encoder"):

@@ -10,6 +10,7 @@ from enum import Enum, auto
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from voicewire.asr.alignment import FRAME_S
@@ -17,6 +18,7 @@ from voicewire.asr.encoder import Block, ConvState
 from voicewire.asr.events import DecoderReset, Endpoint, Event, Flushed, SpeechStarted, Transcript, Word
 from voicewire.asr.gate import SpeechGate, VoiceState
 from voicewire.asr.greedy import Decoded, Request
+from voicewire.asr.loudness import Loudness
 from voicewire.asr.mel import MelState
 from voicewire.asr.repetition import repeated
 from voicewire.asr.settings import SAMPLE_RATE, StreamSettings
@@ -118,6 +120,7 @@ class Stream:
     conv: ConvState = field(default_factory=ConvState)
     voice: VoiceState = field(default_factory=VoiceState)
     gate: SpeechGate = field(default_factory=SpeechGate)
+    loudness: Loudness = field(default_factory=Loudness)
     draft: list[int] = field(default_factory=list)
     beams: list[tuple[int, ...]] = field(default_factory=list)
     unsent: list[SpokenToken] = field(default_factory=list)
@@ -191,8 +194,9 @@ class Stream:
 
     # ---- a tick
 
-    def hear(self, probabilities: np.ndarray) -> list[Event]:
-        """Takes the voice activity of the tick's audio."""
+    def hear(self, samples: NDArray[np.float32], probabilities: NDArray[np.float32]) -> list[Event]:
+        """Takes the tick's audio and its voice activity."""
+        self.loudness.push(samples)
         return [SpeechStarted(round(time_s, 3)) for time_s in self.gate.advance(probabilities)]
 
     def plan(self, flush: FlushMark | None, padding: int) -> Plan:
@@ -228,15 +232,9 @@ class Stream:
         since_s = self.window.committed_s - CONTEXT_S
         return not self.settings.gate or bool(self.beams) or self.gate.speech_in(since_s, self.clock_s)
 
-    def _pause_s(self) -> float:
-        """How long nobody has spoken."""
-        if self.gate.speaking:
-            return 0.0
-        return self.gate.heard_s - (self.gate.ended_s or 0.0)
-
     def _utterance_over(self) -> bool:
         words = bool(self.utterance.text or self.draft)
-        return words and self._pause_s() * 1000 >= self.settings.endpoint_ms
+        return words and self.gate.pause_s * 1000 >= self.settings.endpoint_ms
 
     def _request(self, visible: int) -> Request:
         window = self.window
@@ -280,14 +278,14 @@ class Stream:
         self.window.commit(plan.frames, tokens, decoded=decoded is not None)
         self.unsent += tokens
         count = len(self.unsent) if plan.kind is Kind.FLUSH else finished(self.vocabulary, self.unsent)
-        words = make_words(self.vocabulary, self.unsent[:count], self.clock_s)
+        words = make_words(self.vocabulary, self.unsent[:count], self.loudness, self.clock_s)
         self.unsent = self.unsent[count:]
         self.utterance.add(words)
         news = self._transcript(words, tail) if words or tail else self._end_tail(words)
         events = [*news, *events]
         if plan.kind is Kind.FLUSH:
             events.append(Flushed(plan.tag, round(self.clock_s, 3)))
-        if self.utterance.text and self._pause_s() * 1000 >= self.settings.endpoint_ms:
+        if self.utterance.text and self.gate.pause_s * 1000 >= self.settings.endpoint_ms:
             events.append(self._end_utterance())
         return events
 
@@ -301,7 +299,8 @@ class Stream:
         )
 
     def _transcript(self, words: tuple[Word, ...], tail: list[SpokenToken]) -> list[Event]:
-        shown = make_words(self.vocabulary, tail[: finished(self.vocabulary, tail)], self.clock_s)
+        tail = tail[: finished(self.vocabulary, tail)]
+        shown = make_words(self.vocabulary, tail, self.loudness, self.clock_s)
         self.tail_shown = bool(shown)
         return [Transcript(words, shown, self.utterance.number, round(self.clock_s, 3))]
 
@@ -321,7 +320,7 @@ class Stream:
         window = self.window
         if lost:
             return Rollover(window.committed, [])
-        if not window.must_leave(quiet=self._pause_s() >= QUIET_S):
+        if not window.must_leave(quiet=self.gate.pause_s >= QUIET_S):
             return None
         groups = self.vocabulary.groups([spoken.token for spoken in window.spoken])
         starts = np.cumsum([0, *(len(group) for group in groups)])[:-1].tolist() if groups else []
@@ -331,4 +330,5 @@ class Stream:
     def roll(self, window: Window) -> None:
         """Goes on in a new window, at the same moment of the clock."""
         self.ticked += self.window.start - window.start
+        self.loudness.forget(window.start)
         self.window = window

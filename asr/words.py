@@ -8,6 +8,7 @@ import numpy as np
 
 from voicewire.asr.alignment import Floats, token_times
 from voicewire.asr.events import Word
+from voicewire.asr.loudness import Loudness
 from voicewire.asr.tokens import UNFINISHED, Vocabulary
 
 
@@ -53,19 +54,22 @@ def finished(vocabulary: Vocabulary, tokens: Sequence[SpokenToken]) -> int:
     return len(tokens)
 
 
-def make_words(vocabulary: Vocabulary, tokens: Sequence[SpokenToken], emitted_s: float) -> tuple[Word, ...]:
+def make_words(
+    vocabulary: Vocabulary, tokens: Sequence[SpokenToken], loudness: Loudness, emitted_s: float
+) -> tuple[Word, ...]:
     """Groups tokens into words; a word's times are those of its letters, not of its punctuation."""
     words, at = [], 0
     for group in vocabulary.groups([spoken.token for spoken in tokens]):
         members = tokens[at : at + len(group)]
         at += len(group)
         voiced = [spoken for spoken in members if _voiced(vocabulary, spoken)] or members
+        start_s, end_s = voiced[0].start_s, voiced[-1].end_s
         probability = math.exp(float(np.mean([math.log(max(spoken.probability, 1e-9)) for spoken in members])))
         words.append(
             Word(
                 text=vocabulary.text(group),
-                start_s=round(voiced[0].start_s, 3),
-                end_s=round(voiced[-1].end_s, 3),
+                start_s=round(loudness.onset(start_s, end_s), 3),
+                end_s=round(end_s, 3),
                 probability=round(probability, 4),
                 emitted_s=round(emitted_s, 3),
             )
