@@ -136,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         device=args.device,
         precision=args.precision,
         threads=args.threads,
+        widest_beam=args.beam,
     )
     # Anything that could change a transcript: the recogniser's source, its adapter, its arithmetic.
     source = [
