@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -25,6 +24,7 @@ from rich.progress import (
 from benchmarks.accuracy_report import AccuracyReport, Outcome, SetOutcome, Utterance
 from benchmarks.batch import Job, transcribe_jobs
 from benchmarks.machine import this_machine
+from benchmarks.options import benchmark_parser, parse_settings, wide_console
 from benchmarks.speech_tars import REPOSITORY, SpeechTar
 from benchmarks.transcript_cache import TranscriptCache, TranscriptKey, fingerprint
 from benchmarks.word_errors import count_errors
@@ -33,12 +33,6 @@ from voicewire.asr.settings import StreamSettings
 from voicewire.asr.transcriber import BatchTranscriber
 
 DEFAULT_SETTINGS = "300:1200,200:600,300:300"
-
-
-def parse_settings(text: str, beam: int = 1) -> list[StreamSettings]:
-    """`300:1200,300:300` as settings. Raises SettingsError and ValueError."""
-    pairs = [pair.split(":") for pair in text.split(",")]
-    return [StreamSettings(chunk_ms=int(chunk), commit_ms=int(commit), beam=beam) for chunk, commit in pairs]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,21 +100,13 @@ class AccuracyRun:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR")
-    parser.add_argument("--settings", default=DEFAULT_SETTINGS, metavar="CHUNK:COMMIT,...", help="in ms")
+    parser = benchmark_parser("accuracy", __doc__, DEFAULT_SETTINGS, threads=None)
     parser.add_argument("--limit", type=int, help="so many clips of each tar, always the same ones")
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
     parser.add_argument("--markdown", type=Path, help="write the table between this file's markers too")
     parser.add_argument(
         "--worst", type=int, default=0, metavar="N", help="show the N worst transcripts of each"
     )
-    parser.add_argument("--model", default="base")
-    parser.add_argument("--adapter", default="default")
     parser.add_argument("--beam", type=int, default=1)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--threads", type=int)
     parser.add_argument("--slots", type=int, default=8, help="streams that run as one batch")
     return parser.parse_args(arguments)
 
@@ -128,7 +114,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments)
     settings = parse_settings(args.settings, args.beam)
-    console = Console()
+    console = wide_console()
     transcriber = BatchTranscriber.load(
         args.model,
         slots=args.slots,

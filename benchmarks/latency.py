@@ -16,9 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.accuracy import parse_settings
 from benchmarks.latency_report import LatencyOutcome, Speed, plot_delays, print_report
 from benchmarks.machine import this_machine
+from benchmarks.options import benchmark_parser, parse_settings, wide_console
 from benchmarks.playing import play_in_process, play_to_server
 from benchmarks.served import served
 from benchmarks.speech_tars import Clip, SpeechTar
@@ -58,23 +58,16 @@ def measure_served(
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR", help="with word times")
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
-    parser.add_argument("--settings", default="300:1200", metavar="CHUNK:COMMIT,...", help="in ms")
+    parser = benchmark_parser("latency", __doc__, "300:1200", threads=1)
     parser.add_argument("--limit", type=int, help="so many clips of each tar, always the same ones")
     parser.add_argument("--served", action="store_true", help="through a real server at the pace of speech")
     parser.add_argument("--plot", type=Path, help="write the distribution of the delays as a PNG")
-    parser.add_argument("--model", default="base")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments)
-    console = Console()
+    console = wide_console()
     tars = [SpeechTar(path) for path in args.data]
     clips = [clip for tar in tars for clip in tar.clips(args.limit) if clip.words]
     if not clips:
@@ -91,7 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             outcomes = [measure_served(url, one, clips, console) for one in settings]
     else:
         transcriber = BatchTranscriber.load(
-            args.model, slots=1, device=args.device, precision=args.precision, threads=args.threads
+            args.model,
+            slots=1,
+            adapter=args.adapter,
+            device=args.device,
+            precision=args.precision,
+            threads=args.threads,
         )
         run |= {"precision": str(transcriber.precision), "threads": args.threads}
         outcomes = [measure_in_process(transcriber, one, clips, console) for one in settings]

@@ -8,17 +8,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.accuracy import parse_settings
 from benchmarks.batch import Job, transcribe_jobs
 from benchmarks.long_stream import LongRun, LongStream, compare_ends, long_streams, run_long
 from benchmarks.machine import this_machine
+from benchmarks.options import benchmark_parser, parse_settings, wide_console
 from benchmarks.speech_tars import Clip, SpeechTar
 from benchmarks.word_errors import WordErrors, count_errors, total
 from voicewire.asr.settings import StreamSettings
@@ -87,16 +86,9 @@ def print_figures(console: Console, found: dict[str, Any]) -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.longform", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR")
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
+    parser = benchmark_parser("longform", __doc__, "300:1200", threads=1)
     parser.add_argument("--minutes", type=float, default=10.0, help="least length of a stream")
     parser.add_argument("--streams", type=int, help="at most so many")
-    parser.add_argument("--settings", default="300:1200", metavar="CHUNK:COMMIT", help="in ms")
-    parser.add_argument("--model", default="base")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--slots", type=int, default=8, help="streams that run as one batch, clip by clip")
     args = parser.parse_args(arguments)
     if args.minutes < LEAST_MINUTES:
@@ -109,13 +101,18 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments)
     [settings] = parse_settings(args.settings)
-    console = Console()
+    console = wide_console()
     clips = (clip for path in args.data for clip in SpeechTar(path).clips())
     streams = list(long_streams(clips, args.minutes))[: args.streams]
     if not streams:
         raise SystemExit(f"the clips of these tars together are shorter than {args.minutes} minutes")
     load = partial(
-        BatchTranscriber.load, args.model, device=args.device, precision=args.precision, threads=args.threads
+        BatchTranscriber.load,
+        args.model,
+        adapter=args.adapter,
+        device=args.device,
+        precision=args.precision,
+        threads=args.threads,
     )
     alone = load(slots=1)
     with Progress(console=console) as progress:
