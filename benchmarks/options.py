@@ -1,0 +1,40 @@
+"""What every benchmark can be told on its command line, and where it writes its tables."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from voicewire.asr.settings import StreamSettings
+
+
+def parse_settings(text: str, beam: int = 1) -> list[StreamSettings]:
+    """`300:1200,300:300`, chunk and commit in ms, as settings. Raises SettingsError and ValueError."""
+    pairs = [pair.split(":") for pair in text.split(",")]
+    return [StreamSettings(chunk_ms=int(chunk), commit_ms=int(commit), beam=beam) for chunk, commit in pairs]
+
+
+def benchmark_parser(
+    name: str, description: str, settings: str, threads: int | None
+) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks have; `settings` and `threads` are the defaults of two."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}", description=description.split("\n")[0]
+    )
+    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR")
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
+    parser.add_argument(
+        "--settings", default=settings, metavar="CHUNK:COMMIT,...", help="in ms; default %(default)s"
+    )
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--adapter", default="default")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--threads", type=int, default=threads)
+    return parser
+
+
+def wide_console() -> Console:
+    """The terminal; wide enough for any table where the output goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
