@@ -343,9 +343,10 @@ class Session:
                 for event in report.events:
                     for message in self._narrator.tell(event, self.received_s):
                         self._outbox.put(message)
-                    if isinstance(event, Flushed) and event.tag == _CLOSING:
-                        yield from self._ended()
-                        return
+                # The utterance may end with the flush, so the answer to it need not be the last event.
+                if any(isinstance(event, Flushed) and event.tag == _CLOSING for event in report.events):
+                    yield from self._ended()
+                    return
                 for message in self._narrator.progress(
                     self.received_s, report.processed_samples / SAMPLE_RATE
                 ):
