@@ -47,10 +47,17 @@ class Address:
         return cls(authority, _SECURE[parts.scheme], STREAM_PATH if parts.path in ("", "/") else parts.path)
 
     @property
+    def host(self) -> str:
+        return urlsplit(f"//{self.authority}").hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(f"//{self.authority}").port or (443 if self.secure else 80)
+
+    @property
     def is_local(self) -> bool:
         """Whether the server is on this machine, which no proxy leads to."""
-        host = urlsplit(f"//{self.authority}").hostname or ""
-        return host == "localhost" or host == "::1" or host.startswith("127.")
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     @property
     def stream_url(self) -> str:

@@ -64,7 +64,8 @@ class AudioFile(AbstractContextManager["AudioFile"]):
         try:
             for block in _recut(pieces, max(1, round(block_s * self.sample_rate))):
                 empty = False
-                yield block
+                # A file of floats may hold anything; what is no number is silence.
+                yield np.nan_to_num(block, posinf=0.0, neginf=0.0)
         except _LIBRARY_ERRORS as error:
             raise AudioFileError(f"{self.name} is damaged: {_reason(error)}") from error
         if empty:

@@ -4,18 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from voicewire.client.address import Address
-from voicewire.client.errors import ConnectionFailed, ProtocolError, ServerError
+from voicewire.client.errors import ClientError, ConnectionFailed, ProtocolError, ServerError
 from voicewire.client.stream import Stream
 from voicewire.client.wire import checked, parsed
 from voicewire.streaming.messages import Encoding, Error, Ready, Start
 
 # How long a closing handshake may take before the connection is dropped.
 CLOSE_TIMEOUT_S = 3.0
+# A server that holds a client back answers no pings meanwhile; one that is gone answers none at all.
+PING_INTERVAL_S = 20.0
+PING_TIMEOUT_S = 60.0
 
 
 @asynccontextmanager
@@ -109,6 +113,8 @@ async def _shake_hands(address: Address, start: Start, timeout_s: float) -> tupl
                 compression=None,  # PCM does not get smaller by deflating, and messages are short
                 open_timeout=None,
                 close_timeout=CLOSE_TIMEOUT_S,
+                ping_interval=PING_INTERVAL_S,
+                ping_timeout=PING_TIMEOUT_S,
                 proxy=None if address.is_local else True,
             )
             await socket.send(start.model_dump_json(exclude_none=True))
@@ -127,7 +133,7 @@ async def _shake_hands(address: Address, start: Start, timeout_s: float) -> tupl
         raise failure from error
 
 
-def _connection_failed(address: Address, error: BaseException, timeout_s: float) -> ConnectionFailed | None:
+def _connection_failed(address: Address, error: BaseException, timeout_s: float) -> ClientError | None:
     """What to say of an error on the way to a session; None where the error says it itself."""
     url = address.stream_url
     if isinstance(error, TimeoutError):
@@ -136,9 +142,12 @@ def _connection_failed(address: Address, error: BaseException, timeout_s: float)
             "`voicewire doctor --url` asks it"
         )
     if isinstance(error, InvalidStatus):
-        return ConnectionFailed(
-            f"{url} answered with HTTP status {error.response.status_code}: is it a voicewire server?"
-        )
+        try:
+            refusal = Error.model_validate_json(error.response.body or b"")
+        except ValidationError:
+            status = error.response.status_code
+            return ConnectionFailed(f"{url} answered with HTTP status {status}: is it a voicewire server?")
+        return ServerError(refusal.code, refusal.message)
     if isinstance(error, InvalidHandshake | ConnectionClosed):
         return ConnectionFailed(f"{url} is no voicewire server: {error}")
     if isinstance(error, OSError):

@@ -36,7 +36,7 @@ def pcm_bytes(samples: Samples, encoding: str, channels: int = 1) -> bytes:
         return whole.astype("<i2", copy=False).tobytes()
     if encoding == "pcm_f32le":
         floats = samples.astype("<f4", copy=False)
-        return (floats / np.float32(32768.0) if is_int16 else floats).tobytes()
+        return (floats / np.float32(32768.0) if is_int16 else np.nan_to_num(floats)).tobytes()
     raise AudioFormatError(
         f"a stream of {encoding} takes bytes: encode the samples yourself, or open the stream with "
         "encoding='pcm_s16le'"

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from voicewire.client.errors import ClientError, ConnectionLost, ServerError, SettingError, StreamClosed
-from voicewire.client.pcm import Samples, pcm_bytes, seconds_of
+from voicewire.client.pcm import SAMPLE_BYTES, Samples, pcm_bytes, seconds_of
 from voicewire.client.wire import checked, parsed
 from voicewire.streaming.messages import (
     Close,
@@ -31,8 +31,10 @@ from voicewire.streaming.messages import (
 Audio: TypeAlias = bytes | bytearray | memoryview | Samples
 Value = TypeVar("Value")
 
-# One websocket message holds at most so much: small enough that a flush or a close behind it need not wait.
+# One websocket message holds at most so much: small enough that a flush or a close behind it need not wait, and
+# that compressed audio of the lowest rates is still only seconds.
 PIECE_BYTES = 64 * 1024
+COMPRESSED_PIECE_BYTES = 4 * 1024
 # A stream that sends faster than the server listens waits when it is so far ahead, unless told otherwise.
 BACKLOG_S = 10.0
 # A smaller backlog could be audio that waits for the rest of its block, which no waiting would shorten.
@@ -65,6 +67,7 @@ class Stream:
         self._closing = False
         self._flush_count = 0
         self._sent_bytes = 0
+        self._half = b""
         self._received_s = 0.0
         self._processed_s = 0.0
         self._last_sent_at = time.monotonic()
@@ -78,8 +81,9 @@ class Stream:
     async def send(self, audio: Audio) -> None:
         """Sends audio of any length: bytes in the stream's encoding, or an array of samples.
 
-        An array is ``(samples,)`` or ``(samples, channels)``, floats from -1 to 1 or int16. Waits while the
-        server is further behind than the stream's `max_backlog_s`.
+        An array is ``(samples,)`` or ``(samples, channels)``, floats from -1 to 1 or int16. Bytes may be cut
+        anywhere, but for ``opus``, where each call sends one packet. Waits while the server is further behind
+        than the stream's `max_backlog_s`.
 
         Raises:
             AudioFormatError: the array does not fit the stream.
@@ -90,11 +94,9 @@ class Stream:
             data = bytes(audio)
         else:
             data = pcm_bytes(audio, self.settings.encoding, self.settings.channels)
-        size = min(PIECE_BYTES, self.ready.limits.message_bytes)
         async with self._send_lock:
-            for start in range(0, len(data), size):
+            for piece in self._pieces(data):
                 await self._wait_for_room()
-                piece = data[start : start + size]
                 await self._put(piece)
                 self._sent_bytes += len(piece)
 
@@ -243,6 +245,21 @@ class Stream:
             await self.close()
         except Exception as error:  # whatever the source raised: the reader of the events is to learn of it
             self._end(error)
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        """The data as messages of a bearable size; half a sample at the end waits for its other half."""
+        settings = self.settings
+        frame = SAMPLE_BYTES.get(settings.encoding, 1) * settings.channels
+        if settings.encoding == "opus":
+            size = max(1, len(data))
+        elif settings.encoding in SAMPLE_BYTES:
+            data = self._half + data
+            whole = len(data) - len(data) % frame
+            data, self._half = data[:whole], data[whole:]
+            size = min(PIECE_BYTES, self.ready.limits.message_bytes) // frame * frame
+        else:
+            size = min(COMPRESSED_PIECE_BYTES, self.ready.limits.message_bytes)
+        return (data[start : start + size] for start in range(0, len(data), size))
 
     async def _wait_for_room(self) -> None:
         while self.backlog_s >= self._max_backlog_s and not self._done.done():

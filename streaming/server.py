@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 import socket
 import threading
@@ -46,14 +47,14 @@ def create_app(engine: Engine, settings: ServerSettings) -> Starlette:
     return app
 
 
-def serve(settings: ServerSettings) -> None:
-    """Loads the model and serves until SIGINT or SIGTERM.
+def serve(settings: ServerSettings, *, log_level: int = logging.INFO) -> None:
+    """Loads the model and serves until SIGINT or SIGTERM; logs what is of `log_level` or above.
 
     The port is open from the start; `/readyz` says when the model is loaded.
 
     Raises EngineError where the model cannot be loaded, OSError where the address cannot be had.
     """
-    logs.configure()
+    logs.configure(log_level)
     listener = _listen(settings.host, settings.port)
     engine = Engine.from_settings(settings)
     server = _Server(engine, settings, exit_on_failure=True)

@@ -257,6 +257,34 @@ async def test_send_waits_while_the_server_is_behind() -> None:
         assert sum(heard) == 320_000
 
 
+@pytest.mark.parametrize(
+    ("encoding", "sent", "sizes"),
+    [
+        ("pcm_s16le", [b"abc", b"d", b"efghi"], [2, 2, 4]),
+        ("pcm_f32le", [bytes(70_001), bytes(3)], [65_536, 4_464, 4]),
+        ("mulaw", [bytes(3)], [3]),
+        ("opus", [bytes(5_000), bytes(7)], [5_000, 7]),
+        ("ogg_opus", [bytes(5_000)], [4_096, 904]),
+    ],
+)
+async def test_bytes_are_cut_where_the_encoding_allows(
+    encoding: Any, sent: list[bytes], sizes: list[int]
+) -> None:
+    heard: list[bytes] = []
+
+    async def script(socket: ServerConnection) -> None:
+        await greet(socket)
+        while isinstance(data := await hear(socket), bytes):
+            heard.append(data)
+        await say(socket, DONE)
+
+    async with scripted(script) as url, connect(url, encoding=encoding) as stream:
+        for data in sent:
+            await stream.send(data)
+    assert [len(data) for data in heard] == sizes
+    assert b"".join(sent).startswith(b"".join(heard))
+
+
 async def test_keepalive_holds_an_idle_session_open() -> None:
     async def script(socket: ServerConnection) -> None:
         await greet(socket)
@@ -424,6 +452,16 @@ async def test_another_kind_of_server_is_recognised() -> None:
         return connection.respond(404, "nothing here\n")
 
     async def never(socket: ServerConnection) -> None: ...
+
+    def full(connection: ServerConnection, request: Request) -> Response:
+        return connection.respond(503, json.dumps({"code": "capacity", "message": "all 8 slots are in use"}))
+
+    async with serve(never, "127.0.0.1", 0, process_request=full) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ServerError, match="all 8 slots") as caught:
+            async with connect(f"ws://127.0.0.1:{port}"):
+                pass
+        assert caught.value.code == "capacity"
 
     async with serve(never, "127.0.0.1", 0, process_request=not_here) as server:
         port = server.sockets[0].getsockname()[1]

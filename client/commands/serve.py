@@ -1,0 +1,111 @@
+"""`voicewire serve`: runs the server."""
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from voicewire.client.errors import CommandError
+from voicewire.client.local import server_packages
+
+
+class LogLevel(StrEnum):
+    """How much the log says."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def serve(
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on; 0.0.0.0 is every interface.  [default: 127.0.0.1]"),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.  [default: 8765]")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Whisper model, or the path of one.  [default: base]")
+    ] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="Adapter that makes it causal: default, none, or a path.")
+    ] = None,
+    chunk_ms: Annotated[
+        int | None,
+        typer.Option(min=100, max=300, help="How often a session looks, if it does not say.  [default: 300]"),
+    ] = None,
+    commit_ms: Annotated[
+        int | None,
+        typer.Option(min=100, max=1200, help="A session's block, if it does not say.  [default: 1200]"),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto (measured at the start), float32 or bfloat16.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the arithmetic.")] = None,
+    max_sessions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Sessions at one time; memory for all is taken at once.  [default: 8]"),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of settings; those given here win.", dir_okay=False)
+    ] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="How much the log says.")] = LogLevel.INFO,
+) -> None:
+    """Run the server: audio in over a websocket, timed words out.
+
+    Every setting can also come from the environment (VOICEWIRE_PORT=9000) or
+    from a TOML file; what is given here wins. There is no authentication yet:
+    listen on 127.0.0.1, or behind something that has it.
+
+    [bold]Examples[/]
+
+        voicewire serve
+        voicewire serve --port 9000 --max-sessions 16
+        voicewire serve --chunk-ms 100 --commit-ms 600     [dim]# sooner, less accurate[/]
+        voicewire serve --config voicewire.toml --log-level warning
+    """
+    flags = {
+        "host": host,
+        "port": port,
+        "model": model,
+        "adapter": adapter,
+        "chunk_ms": chunk_ms,
+        "commit_ms": commit_ms,
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "max_sessions": max_sessions,
+    }
+    with server_packages():
+        from voicewire.streaming import server
+
+        settings = load_settings(flags, config)
+        try:
+            server.serve(settings, log_level=getattr(logging, log_level.upper()))
+        except OSError as error:
+            raise CommandError(
+                f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error}): choose another "
+                "--port, or end what listens there"
+            ) from error
+
+
+def load_settings(flags: dict[str, Any], config: Path | None = None) -> Any:
+    """The server's settings: flags that are not None, then the environment, then the file.
+
+    Raises CommandError, which names every value that is wrong.
+    """
+    from voicewire.streaming.settings import ServerSettings
+
+    try:
+        return ServerSettings.load(config, **flags)
+    except FileNotFoundError as error:
+        raise CommandError(str(error)) from error
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise CommandError("settings that cannot be: " + "; ".join(problems)) from error

@@ -1,0 +1,74 @@
+"""The command `voicewire`: its commands put together, and errors told in one line instead of a traceback."""
+
+import functools
+import importlib.metadata
+from collections.abc import Callable
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+
+from voicewire.client.commands.caption import caption
+from voicewire.client.commands.demo import demo
+from voicewire.client.commands.doctor import doctor
+from voicewire.client.commands.serve import serve
+from voicewire.client.commands.transcribe import transcribe
+from voicewire.client.errors import ClientError
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+app = typer.Typer(
+    name="voicewire",
+    help="Speech to timed words, while the speaker is still talking.",
+    epilog="Start with: voicewire demo. Every command has examples: voicewire COMMAND --help.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def told(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """The command, with its user's errors told on standard error and exit status 1."""
+
+    @functools.wraps(command)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return command(*args, **kwargs)
+        except ClientError as error:
+            Console(stderr=True, soft_wrap=True).print(
+                f"[bold red]error:[/] {_plain(str(error))}", highlight=False
+            )
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def _plain(text: str) -> str:
+    """Text in which brackets are no markup."""
+    return text.replace("[", r"\[")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"voicewire {importlib.metadata.version('voicewire')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Speech to timed words, while the speaker is still talking."""
+
+
+for command in (serve, caption, transcribe, demo, doctor):
+    app.command(command.__name__)(told(command))
+
+if __name__ == "__main__":
+    app()
