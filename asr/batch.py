@@ -19,7 +19,7 @@ from voicewire.asr.checkpoint import Checkpoint
 from voicewire.asr.decoder import TokenDecoder
 from voicewire.asr.encoder import Block, BlockEncoder
 from voicewire.asr.errors import AudioError, CapacityError, SettingsError
-from voicewire.asr.events import DecoderReset, Event
+from voicewire.asr.events import Event
 from voicewire.asr.gate import VoiceActivity
 from voicewire.asr.greedy import Decoded, decode_greedily
 from voicewire.asr.mel import StreamingLogMel
@@ -27,6 +27,7 @@ from voicewire.asr.model import CausalWhisper
 from voicewire.asr.precision import Precision, choose_precision
 from voicewire.asr.settings import StreamSettings
 from voicewire.asr.slots import Slots
+from voicewire.asr.snapshot import Identity, load_stream, read_snapshot, save_stream
 from voicewire.asr.stream import FlushMark, Kind, Plan, SettingsMark, Stream
 from voicewire.asr.tokens import Vocabulary, alignment_heads
 from voicewire.asr.weights import load_checkpoint
@@ -51,7 +52,6 @@ class BatchTranscriber:
         device = torch.device(precision.device)
         self.model = CausalWhisper.from_state(checkpoint.dims, state, precision.dtype, precision.device)
         self.model_name = checkpoint.name
-        self.checkpoint_sha256 = checkpoint.sha256
         self.adapter = adapter
         self.precision = precision
         spare = widest_beam if widest_beam > 1 else 0
@@ -62,6 +62,7 @@ class BatchTranscriber:
         )
         self.beam = BeamDecoder(self.decoder, slots, spare)
         self.stage_seconds: dict[str, float] = defaultdict(float)
+        self._identity = Identity(checkpoint.sha256, adapter.sha256, str(precision.dtype))
         self._mel = StreamingLogMel(checkpoint.dims.n_mels)
         self._voice = VoiceActivity()
         self._vocabularies: dict[str, Vocabulary] = {}
@@ -148,6 +149,21 @@ class BatchTranscriber:
         """Forgets a stream."""
         del self._streams[slot]
 
+    def snapshot(self, slot: int) -> bytes:
+        """The stream's whole state; see snapshot.py."""
+        return save_stream(self._streams[slot], self.slots, self._identity)
+
+    def restore(self, data: bytes) -> int:
+        """Goes on with the stream of a snapshot; gives its slot.
+
+        Raises SnapshotError for a snapshot that is damaged or of another model, and CapacityError.
+        """
+        snapshot = read_snapshot(data, self._identity)
+        slot = self._free_slot()
+        vocabulary = self._vocabulary(snapshot.settings.language)
+        self._streams[slot] = load_stream(snapshot, slot, self.slots, vocabulary)
+        return slot
+
     def step(self) -> dict[int, list[Event]]:
         """One tick for every stream that has one; {} where none had. Slots without news have an empty list."""
         events: dict[int, list[Event]] = {}
@@ -164,7 +180,7 @@ class BatchTranscriber:
         with self._timed("words"):
             for (stream, plan), decoded in zip(plans, outcomes, strict=True):
                 events[stream.slot] += stream.finish(plan, decoded)
-        self._roll([(s, events[s.slot]) for s, plan in plans if plan.kind in (Kind.COMMIT, Kind.FLUSH)])
+        self._roll([stream for stream, plan in plans if plan.kind in (Kind.COMMIT, Kind.FLUSH)])
         return events
 
     # ---- a turn
@@ -212,12 +228,11 @@ class BatchTranscriber:
         stream.beams = settled.kept
         return settled.decoded
 
-    def _roll(self, settled: list[tuple[Stream, list[Event]]]) -> None:
+    def _roll(self, settled: list[Stream]) -> None:
         """Moves streams whose window is full to the next one."""
         blocks: list[Block] = []
-        for stream, events in settled:
-            lost = any(isinstance(event, DecoderReset) for event in events)
-            rollover = stream.rollover(lost)
+        for stream in settled:
+            rollover = stream.rollover()
             if rollover is not None:
                 blocks += self._begin_window(stream, rollover)
         if blocks:

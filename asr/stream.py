@@ -4,6 +4,7 @@ Holds no tensors of the model and runs none: it gives a `Plan`, the transcriber 
 once, and `finish` turns the outcome into events.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -30,6 +31,8 @@ FRAME_SAMPLES = 320
 LOOK_AHEAD = 200  # samples that the convolutions need after a frame's end
 SHORTEST_FRAMES = 5  # of a block: 100 ms, the shortest that the adapter knows
 CONTEXT_S = 0.6  # the decoder listens this long after speech, since punctuation comes late
+LEAST_CERTAINTY = 0.8  # of a word; 1 in 2000 spoken words has less, nine in ten made up from noise do
+LEAST_LONE_PROBABILITY = 0.6
 QUIET_S = 0.25  # a pause at which a window may be left
 TOKENS_PER_S = 20  # bounds the time of a tick; fast speech has 8
 LEAST_TOKENS = 12
@@ -106,6 +109,7 @@ class Stream:
         ticked: the last tick's end, as a position in the window.
         draft: the tail's tokens, to be verified by the next tick.
         beams: hypotheses of what follows the committed text, where there is beam search.
+        restart_s: where a new window must begin, because the decoder lost its way.
         unsent: committed tokens that do not make a whole character yet.
     """
 
@@ -124,6 +128,7 @@ class Stream:
     draft: list[int] = field(default_factory=list)
     beams: list[tuple[int, ...]] = field(default_factory=list)
     unsent: list[SpokenToken] = field(default_factory=list)
+    restart_s: float | None = None
     utterance: Utterance = field(default_factory=Utterance)
     tail_shown: bool = False
 
@@ -269,13 +274,20 @@ class Stream:
         tokens = self._timed(decoded) if decoded is not None else []
         settled = len(tokens) - (decoded.unsettled if decoded else 0)
         tokens, tail = tokens[:settled], tokens[settled:]
-        self.draft = [spoken.token for spoken in tail]
         events: list[Event] = []
         loop = repeated([*self.window.prefix[self.window.prompt :], *(spoken.token for spoken in tokens)])
         if loop and tokens:
-            tokens = tokens[: max(0, len(tokens) - loop)]
+            tokens, tail = tokens[: max(0, len(tokens) - loop)], []
+            self.restart_s = (self.window.start + plan.frames) * FRAME_S
             events.append(DecoderReset("repetition", round(self.clock_s, 3)))
+        if self._lone(tokens) and not plan.last:
+            tokens, tail = [], tokens
+        believed = 0 if self._lone(tokens) else self._believed(tokens)
+        if believed < len(tokens):
+            self.restart_s = tokens[-1].end_s
+            tokens, tail = tokens[:believed], []
         self.window.commit(plan.frames, tokens, decoded=decoded is not None)
+        self.draft = [spoken.token for spoken in tail]
         self.unsent += tokens
         count = len(self.unsent) if plan.kind is Kind.FLUSH else finished(self.vocabulary, self.unsent)
         words = make_words(self.vocabulary, self.unsent[:count], self.loudness, self.clock_s)
@@ -298,8 +310,30 @@ class Stream:
             from_s=self.window.said_until_s,
         )
 
+    def _believed(self, tokens: list[SpokenToken]) -> int:
+        """How many of the tokens belong to words that somebody spoke: some noises open the gate, and the decoder
+        makes words of them, but they do not sound like speech for long enough."""
+        if not self.settings.gate:
+            return len(tokens)
+        believed = 0
+        for group in self.vocabulary.groups([spoken.token for spoken in tokens]):
+            members = tokens[believed : believed + len(group)]
+            if self.gate.certainty(members[0].start_s, members[-1].end_s) < LEAST_CERTAINTY:
+                break
+            believed += len(group)
+        return believed
+
+    def _lone(self, tokens: list[SpokenToken]) -> bool:
+        """Whether this is one improbable word, and the utterance has no other: a cough, more often than not. It
+        is believed when another word follows it."""
+        if not self.settings.gate or self.utterance.text or not tokens:
+            return False
+        if len(self.vocabulary.groups([spoken.token for spoken in tokens])) > 1:
+            return False
+        return math.prod(spoken.probability for spoken in tokens) ** (1 / len(tokens)) < LEAST_LONE_PROBABILITY
+
     def _transcript(self, words: tuple[Word, ...], tail: list[SpokenToken]) -> list[Event]:
-        tail = tail[: finished(self.vocabulary, tail)]
+        tail = tail[: self._believed(tail[: finished(self.vocabulary, tail)])]
         shown = make_words(self.vocabulary, tail, self.loudness, self.clock_s)
         self.tail_shown = bool(shown)
         return [Transcript(words, shown, self.utterance.number, round(self.clock_s, 3))]
@@ -315,11 +349,12 @@ class Stream:
 
     # ---- rollover
 
-    def rollover(self, lost: bool) -> Rollover | None:
-        """How to leave the window, if it must be left now; `lost` where the decoder was caught in a loop."""
+    def rollover(self) -> Rollover | None:
+        """How to leave the window, if it must be left now."""
         window = self.window
-        if lost:
-            return Rollover(window.committed, [])
+        if self.restart_s is not None:
+            position = round((self.restart_s - window.start_s) / FRAME_S)
+            return Rollover(min(max(position, 0), window.committed), [])
         if not window.must_leave(quiet=self.gate.pause_s >= QUIET_S):
             return None
         groups = self.vocabulary.groups([spoken.token for spoken in window.spoken])
@@ -331,4 +366,6 @@ class Stream:
         """Goes on in a new window, at the same moment of the clock."""
         self.ticked += self.window.start - window.start
         self.loudness.forget(window.start)
+        self.restart_s = None
+        self.beams = []
         self.window = window
