@@ -24,6 +24,8 @@ BLOCK_S = 0.5
 # words keep the times that a player shows. A jump beyond the second bound is taken for damage.
 GAP_S = 0.1
 LONGEST_GAP_S = 3600.0
+# libsndfile's reader of these writes its complaints to standard error, so FFmpeg has them.
+MPEG_SUFFIXES = frozenset((".mp1", ".mp2", ".mp3", ".mpga"))
 
 
 class _Reader(Protocol):
@@ -121,14 +123,15 @@ def _open_reader(path: str | Path, name: str, raw_rate: int | None) -> _Reader:
         raise AudioFileError(f"{name} cannot be read: {error.strerror or error}") from error
     if raw_rate:
         return _RawReader(_Pipe(path), raw_rate)
-    try:
-        sound = soundfile.SoundFile(path)
-    except (soundfile.SoundFileError, TypeError):  # TypeError: a name in .raw, which says nothing of its rate
-        return _open_container(path.resolve(), name)
-    if sound.format == "MP3":  # whose reader in libsndfile writes its complaints to standard error
-        sound.close()
-        return _open_container(path.resolve(), name)
-    return _SoundFileReader(sound)
+    if path.suffix.lower() not in MPEG_SUFFIXES:
+        try:
+            return _SoundFileReader(soundfile.SoundFile(path))
+        except (
+            soundfile.SoundFileError,
+            TypeError,
+        ):  # TypeError: a name in .raw, which says nothing of its rate
+            pass
+    return _open_container(path.resolve(), name)
 
 
 class _SoundFileReader:

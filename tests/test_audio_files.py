@@ -202,7 +202,7 @@ def test_blocks_are_of_one_length_and_lose_nothing(lengths: list[int], block: in
     assert all(0 < len(one) <= block for one in blocks[-1:])
 
 
-def test_what_is_no_audio_is_named(tmp_path: Path) -> None:
+def test_what_is_no_audio_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     cases = {"empty.wav": b"", "noise.mp3": os.urandom(5000), "page.html": b"<html>not audio</html>" * 50}
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
@@ -232,6 +232,7 @@ def test_what_is_no_audio_is_named(tmp_path: Path) -> None:
         with pytest.raises(AudioFileError, match=reason) as caught:
             read(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
+    assert capfd.readouterr().err == "", "a library's own complaints are not for the user"
 
 
 READ_STDIN = """

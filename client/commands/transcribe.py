@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from voicewire.client.audio_files import STDIN, open_audio
 from voicewire.client.commands.options import (
@@ -194,5 +195,11 @@ class Batch:
             speed = f"{seconds / max(result.took_s, 1e-9):.1f} x"
             table.add_row(result.recording.name, f"{seconds:.1f} s", str(len(result.transcript.words)), speed)
         for recording, _ in self.failures:
-            table.add_row(recording.name, "[red]not read[/]", "", "")
+            table.add_row(Text(recording.name), "[red]not read[/]", "", "")
+        if len(self.results) > 1:
+            table.add_section()
+            seconds = sum(result.transcript.duration_s for result in self.results)
+            words = sum(len(result.transcript.words) for result in self.results)
+            took_s = sum(result.took_s for result in self.results)
+            table.add_row("together", f"{seconds:.1f} s", str(words), f"{seconds / max(took_s, 1e-9):.1f} x")
         self._console.print(table)
