@@ -48,6 +48,13 @@ class Lobby:
         finally:
             self._connections.discard(connection)
 
+    async def upgrade(self, request: Request) -> JSONResponse:
+        """`/v1/stream` asked for without a websocket handshake."""
+        message = "this is a websocket: connect with ws:// or wss://"
+        return JSONResponse(
+            {"code": ErrorCode.BAD_MESSAGE, "message": message}, 426, {"Upgrade": "websocket"}
+        )
+
     async def health(self, request: Request) -> JSONResponse:
         """`/healthz`: whether the process is worth keeping."""
         failed = self._engine.state in (EngineState.FAILED, EngineState.STOPPED)

@@ -39,6 +39,7 @@ def create_app(engine: Engine, settings: ServerSettings) -> Starlette:
     app = Starlette(
         routes=[
             WebSocketRoute(STREAM_PATH, lobby.stream),
+            Route(STREAM_PATH, lobby.upgrade, methods=["GET", "POST"]),
             Route("/healthz", lobby.health),
             Route("/readyz", lobby.readiness),
         ]
