@@ -157,6 +157,7 @@ def _reporting(progress: Progress | None) -> Iterator[None]:
     if progress is None:
         yield
         return
+    tell = progress
 
     class Bar:
         def __init__(self, **_: object) -> None:
@@ -170,7 +171,7 @@ def _reporting(progress: Progress | None) -> Iterator[None]:
 
         def update(self, frames: int) -> None:
             self.frames += frames
-            progress(self.frames * HOP_LENGTH / SAMPLE_RATE)
+            tell(self.frames * HOP_LENGTH / SAMPLE_RATE)
 
     # The package has a function of the module's name, so the module is to be had from here only.
     module = sys.modules["whisper.transcribe"]

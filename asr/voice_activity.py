@@ -92,8 +92,14 @@ class VoiceState:
         rest = arrays.get("rest")
         if rest is None or rest.ndim != 1 or len(rest) >= CHUNK_SAMPLES or int(arrays["chunks"]) < 0:
             raise ValueError("the voice activity's rest or chunks are missing or impossible")
-        rows = (np.array(arrays[name], np.float32) for name in ("hidden", "cell", "context", "rest"))
-        return cls(*rows, peak=float(arrays["peak"]), chunks=int(arrays["chunks"]))
+        return cls(
+            hidden=np.array(arrays["hidden"], np.float32),
+            cell=np.array(arrays["cell"], np.float32),
+            context=np.array(arrays["context"], np.float32),
+            rest=np.array(rest, np.float32),
+            peak=float(arrays["peak"]),
+            chunks=int(arrays["chunks"]),
+        )
 
 
 class VoiceActivity:
