@@ -85,7 +85,6 @@ def load_streaming(
             commit_ms=commit_ms,
             endpoint_ms=endpoint_ms,
             language=language,
-            interim=False,  # nobody watches: without a tail the committed words are the same, and come faster
             adapter=choice.adapter,
             device=choice.device,
             precision=choice.precision,

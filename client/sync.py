@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Self, TypeVar
 
 from voicewire.client import connection
-from voicewire.client.errors import ClientError
+from voicewire.client.errors import ClientError, StreamClosed
 from voicewire.client.stream import Audio, Stream
 from voicewire.streaming.messages import Done, Encoding, FlushedMessage, Ready, ServerMessage, Settings
 
@@ -95,6 +95,9 @@ class SyncStream:
         return event
 
     def _run(self, call: Coroutine[Any, Any, Value]) -> Value:
+        if self._loop.is_closed():
+            call.close()
+            raise StreamClosed("the stream's block is over: open another one with connect()")
         return _run(self._loop, call)
 
 

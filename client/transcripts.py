@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voicewire.streaming.messages import EndpointMessage, ServerMessage, TranscriptMessage, WordItem
+from voicewire.streaming.messages import Done, EndpointMessage, ServerMessage, TranscriptMessage, WordItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class TranscriptBuilder:
         self._segments: list[Segment] = []
         self._words: list[WordItem] = []
         self._tail: list[WordItem] = []
+        self._audio_s = 0.0
 
     @property
     def words(self) -> list[WordItem]:
@@ -64,8 +65,11 @@ class TranscriptBuilder:
         if isinstance(event, TranscriptMessage):
             self._words.extend(event.words)
             self._tail = list(event.tail)
+            self._audio_s = max(self._audio_s, event.audio_received)
         elif isinstance(event, EndpointMessage):
             self.end_utterance()
+        elif isinstance(event, Done):
+            self._audio_s = event.totals.audio_s
 
     def end_utterance(self) -> None:
         """Makes a segment of the words since the last one, if there are any."""
@@ -73,10 +77,10 @@ class TranscriptBuilder:
             self._segments.append(segment_of(self._words))
         self._words, self._tail = [], []
 
-    def finish(self, language: str, duration_s: float) -> TimedTranscript:
+    def finish(self, language: str) -> TimedTranscript:
         """Everything so far; words without an endpoint are the last segment."""
         self.end_utterance()
-        return TimedTranscript(language, duration_s, tuple(self._segments))
+        return TimedTranscript(language, self._audio_s, tuple(self._segments))
 
 
 def segment_of(words: Iterable[WordItem]) -> Segment:

@@ -16,7 +16,7 @@ from benchmarks.speech_tars import Clip
 from voicewire.client.cues import BLINK_S, CueRules, lay_out
 from voicewire.client.subtitles import SubtitleFormat, render, subtitles
 from voicewire.client.transcripts import Segment, TimedTranscript, TranscriptBuilder, segment_of
-from voicewire.streaming.messages import EndpointMessage, TranscriptMessage, WordItem
+from voicewire.streaming.messages import Done, EndpointMessage, Totals, TranscriptMessage, WordItem
 
 RULES = CueRules()
 
@@ -243,7 +243,9 @@ def test_events_of_a_stream_become_segments() -> None:
     assert builder.words == []
     builder.add(news([], [three], 1))
     builder.add(news([three], [], 1))
-    whole = builder.finish("en", 5.0)
+    builder.add(Done(totals=Totals(audio_s=5.0, words=3, utterances=2)))
+    whole = builder.finish("en")
+    assert whole.duration_s == 5.0
     assert whole.segments == (
         Segment(one.start, two.end, (one, two)),
         Segment(three.start, three.end, (three,)),

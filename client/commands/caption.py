@@ -90,7 +90,7 @@ def caption(
         )
     finally:
         if save is not None and form is not None:
-            transcript = session.transcript.finish(language, playback.position_s)
+            transcript = session.transcript.finish(language)
             save.write_text(render(transcript, form), encoding="utf-8")
     Console(stderr=True).print(session.summary(), style="dim", highlight=False)
 
