@@ -93,10 +93,6 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         if self._refused:
             raise ClientDisconnected
         await super().send(message)
-        if self.close_timer is not None:
-            # uvicorn's own timer closes politely, which waits for a client that reads nothing, for ever.
-            self.close_timer.cancel()
-            self.close_timer = self.loop.call_later(self.farewell_s, self.transport.abort)
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
@@ -122,7 +118,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         self.close_timer = self._drop_later()
 
     def _drop_later(self) -> asyncio.TimerHandle:
-        """A connection whose last bytes nobody takes must not stay for ever."""
+        """uvicorn closes politely, which waits for ever for a client that does not read the last bytes."""
         return self.loop.call_later(self.farewell_s, self.transport.abort)
 
 

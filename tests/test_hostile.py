@@ -178,6 +178,18 @@ def test_a_message_of_100_mb_in_fragments_is_refused_at_its_bound(server: Runnin
     assert grown < 30 * 2**20
 
 
+def test_a_refusal_is_not_lost_to_a_reset(server: RunningServer) -> None:
+    """A server that closes with bytes unread resets the connection, which may overtake what it said last."""
+    with bystander(server), RawWebSocket(server) as raw:
+        raw.start()
+        raw.send(bytes(50_000), fin=False)
+        assert pour(raw, raw.header(50_000, 0, fin=False) + bytes(50_000), 40) == 40
+        error, close_code = raw.receive_end()
+        assert (error or {})["code"] == ErrorCode.MESSAGE_TOO_BIG
+        assert close_code == 1009
+        assert raw.socket.recv(1) == b"", "the end, and no reset"
+
+
 def test_a_message_of_endless_empty_fragments_is_refused(server: RunningServer) -> None:
     with bystander(server), RawWebSocket(server) as raw:
         raw.start()
@@ -305,8 +317,10 @@ def test_a_client_that_pings_and_never_reads(server: RunningServer) -> None:
     with bystander(server), RawWebSocket(server, receive_buffer=4096) as raw:
         raw.start()
         raw.socket.settimeout(10)
-        ping = (raw.header(125, 9) + bytes(125)) * 1000
-        assert pour(raw, ping, 1000) < 1000
+        # Not idle either, or that would end it.
+        keepalive = text({"type": "keepalive"}).encode()
+        pings = (raw.header(125, 9) + bytes(125)) * 1000 + raw.header(len(keepalive), 1) + keepalive
+        assert pour(raw, pings, 1000) < 100
         wait_for_slots(server, 1, within_s=5)
 
 
