@@ -27,13 +27,15 @@ class Narrator:
 
     Args:
         words: whether to give word items, or text alone.
+        interim: whether to give tails; the recogniser may have some even where it looks only at commits.
 
     Attributes:
         words: committed words told so far.
     """
 
-    def __init__(self, *, words: bool) -> None:
+    def __init__(self, *, words: bool, interim: bool) -> None:
         self.words = 0
+        self._interim = interim
         self._items = words
         self._utterances = 0
         self._in_utterance = False
@@ -54,7 +56,7 @@ class Narrator:
     def tell(self, event: Event, received_s: float) -> Iterator[ServerMessage]:
         """The messages that an event makes; none for a flush that nobody asked for."""
         match event:
-            case Transcript():
+            case Transcript() if self._interim or event.words:
                 yield self._transcript(event, received_s)
             case SpeechStarted():
                 yield SpeechStartedMessage(seq=_UNNUMBERED, time=_seconds(event.time_s))
@@ -94,16 +96,16 @@ class Narrator:
 
     def _transcript(self, event: Transcript, received_s: float) -> TranscriptMessage:
         self._told_s = event.processed_s
-        self._tail = event.tail
+        self._tail = event.tail if self._interim else ()
         self._utterance = event.utterance
         self._in_utterance = self._in_utterance or bool(event.words)
         self.words += len(event.words)
         return TranscriptMessage(
             seq=_UNNUMBERED,
             words=[_item(word) for word in event.words] if self._items else [],
-            tail=[_item(word) for word in event.tail] if self._items else [],
+            tail=[_item(word) for word in self._tail] if self._items else [],
             text="".join(word.text for word in event.words),
-            tail_text="".join(word.text for word in event.tail),
+            tail_text="".join(word.text for word in self._tail),
             utterance=event.utterance,
             audio_received=_seconds(received_s),
             audio_processed=_seconds(event.processed_s),

@@ -190,7 +190,8 @@ class Session:
         """Ends the session at once; words that were not committed are lost."""
         if self.state is SessionState.CLOSED:
             return []
-        if code is ErrorCode.SLOW_READER:
+        # Before `ready` nothing else can have been said; what a slow reader has not read it will not read now.
+        if self._ready_due or code is ErrorCode.SLOW_READER:
             self._outbox.clear()
         self._outbox.put(Error(code=code, message=message))
         self.ended_with = code
@@ -274,7 +275,7 @@ class Session:
     def _started(self, start: Start) -> Command:
         self._terms = Terms.of(start, self._settings.chunk_ms, self._settings.commit_ms)
         self._intake = Intake(start.encoding, start.sample_rate, start.channels)
-        self._narrator = Narrator(words=start.words)
+        self._narrator = Narrator(words=start.words, interim=start.interim)
         self._began = self._heard
         self._ready_due = True
         self.state = SessionState.OPENING

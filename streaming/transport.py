@@ -49,6 +49,11 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     message_bytes: ClassVar[int] = 0
     _refused = False
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # Its debug log has the messages in it.
+        self.conn.debug = False
+
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         # A request that is no websocket handshake has been answered already and has no scope.

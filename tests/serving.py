@@ -27,7 +27,7 @@ from websockets.sync.client import ClientConnection, connect
 
 import voicewire.client
 from voicewire.streaming.engine import Engine
-from voicewire.streaming.server import RunningServer, running_server
+from voicewire.streaming.server import RunningServer
 from voicewire.streaming.settings import ServerSettings
 
 CLIP = Path(voicewire.client.__file__).parent / "clips" / "art-of-printing.opus"
@@ -259,6 +259,3 @@ class RawWebSocket:
         except ConnectionError:
             return True
         return True
-
-
-__all__ = ["running_server"]

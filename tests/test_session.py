@@ -179,6 +179,19 @@ def test_without_words_only_text_is_given() -> None:
     assert (transcript.text, transcript.tail_text) == (" ab", " c")
 
 
+def test_without_interim_results_no_tail_is_given() -> None:
+    driver = running(interim=False)
+    driver.say(Transcript((), (word(" perhaps"),), 0, 0.25), processed_s=0.25)
+    assert isinstance(driver.last, Ready)
+    driver.say(Transcript((word(" yes"),), (word(" we"),), 0, 0.5), processed_s=0.5)
+    driver.say(processed_s=2.0)
+    news = [message for message in driver.messages if isinstance(message, TranscriptMessage)]
+    assert [(message.text, message.tail_text, message.tail) for message in news] == [
+        (" yes", "", []),
+        ("", "", []),
+    ]
+
+
 def test_every_event_has_its_message_and_its_number() -> None:
     driver = running()
     driver.send({"type": "flush", "id": "me"})
