@@ -423,3 +423,25 @@ def test_a_setting_that_does_not_exist_or_fit_is_refused(tmp_path: Path) -> None
             ServerSettings.load(file)
     with pytest.raises(FileNotFoundError, match="elsewhere"):
         ServerSettings.load(tmp_path / "elsewhere.toml")
+
+
+# ---- the document
+
+DOCUMENT = (Path(__file__).resolve().parent.parent / "docs" / "server.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_document_s_examples_run(code: str, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    if "running_server" in code:
+        assert result.stdout.endswith("1.0 s of audio\n")
+
+
+def test_the_document_names_every_setting() -> None:
+    names = list(ServerSettings.model_fields)
+    for name in names[: names.index("max_sessions") + 1]:
+        assert f"`{name}`" in DOCUMENT
