@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from voicewire.asr.errors import SettingsError
+from voicewire.asr.errors import AsrError, SettingsError
 from voicewire.asr.events import Event
 from voicewire.streaming.commands import (
     CloseStream,
@@ -218,7 +218,8 @@ class Engine:
         except Exception as error:
             self._failure = f"the model could not be loaded: {error}"
             self._state = EngineState.FAILED
-            log.exception("model_not_loaded")
+            # What the recogniser says on purpose is understood without a traceback.
+            log.error("model_not_loaded", reason=str(error), exc_info=not isinstance(error, AsrError))
         else:
             self._recogniser = recogniser
             self._sound, self._faults = True, 0

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import signal
 import socket
 import threading
 import time
@@ -60,6 +61,9 @@ def serve(settings: ServerSettings, *, log_level: int = logging.INFO) -> None:
     engine = Engine.from_settings(settings)
     server = _Server(engine, settings, exit_on_failure=True)
     engine.start()
+    # uvicorn hands a signal on when it has shut down; after SIGTERM there is still the engine to be stopped.
+    with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
     try:
         log.info("listening", host=settings.host, port=listener.getsockname()[1], model=settings.model)
         server.run(sockets=[listener])

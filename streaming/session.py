@@ -96,6 +96,7 @@ class Session:
         self._outbox = Outbox(settings.outgoing_items)
         self._began = now
         self._heard = now
+        self._reported = now
         self._terms: Terms | None = None
         self._ready_due = False
         self._intake: Intake | None = None
@@ -153,9 +154,14 @@ class Session:
             case SessionState.OPENING:
                 return self._heard + self._settings.drain_s
             case SessionState.RUNNING:
-                longest = self._began + self._settings.session_s
-                # A client that is held back cannot be heard.
-                return min(longest, self._heard + self._settings.idle_s) if self.accepts_input else longest
+                # A client that is held back cannot be heard, but then the engine must be.
+                held_back = not self.accepts_input
+                quiet = (
+                    self._reported + self._settings.drain_s
+                    if held_back
+                    else self._heard + self._settings.idle_s
+                )
+                return min(self._began + self._settings.session_s, quiet)
             case SessionState.CLOSING:
                 return self._ending.deadline if self._ending else None
             case SessionState.CLOSED:
@@ -174,6 +180,7 @@ class Session:
     def receive_report(self, report: Report, now: float) -> list[Command]:
         """Takes what the engine reports."""
         held_back = not self.accepts_input
+        self._reported = now
         commands = self._guarded(self._report(report), None)
         if held_back and self.accepts_input:
             self._heard = now
@@ -218,6 +225,9 @@ class Session:
             case SessionState.RUNNING if now >= self._began + limits.session_s:
                 message = f"a session lasts at most {limits.session_s:g} s: open another"
                 return self._finish(ErrorCode.SESSION_TOO_LONG, message, now)
+            case SessionState.RUNNING if not self.accepts_input:
+                message = f"the server made no headway for {limits.drain_s:g} s: try again later"
+                return self.fail(ErrorCode.OVERLOADED, message)
             case SessionState.RUNNING:
                 message = f"nothing came for {limits.idle_s:g} s: send audio or `keepalive`"
                 return self._finish(ErrorCode.IDLE_TIMEOUT, message, now)

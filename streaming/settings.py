@@ -51,7 +51,8 @@ class ServerSettings(BaseSettings):
         pending_flushes: security limit: `flush` messages not yet answered. At this bound the server stops reading
             the connection.
         outgoing_items: security limit: messages and words that wait for a client that does not read.
-        drain_s: security limit: seconds from `close` (or a server-side end) to the last word.
+        drain_s: security limit: seconds from `close` (or a server-side end) to the last word, and seconds that a
+            client is held back by an engine that makes no headway.
         farewell_s: security limit: seconds to deliver the last messages and the closing handshake.
         shutdown_s: seconds that a stopping server gives its sessions to receive their last words.
     """

@@ -387,7 +387,8 @@ def test_reading_stops_at_the_bound_and_goes_on_below_it() -> None:
 
 def test_a_client_that_is_held_back_is_not_idle() -> None:
     driver = running().send(silence(29)).send(silence(29))
-    driver.wait(100)
+    for processed_s in (1.0, 2.0, 3.0):
+        driver.wait(50).say(processed_s=processed_s)
     assert driver.session.state is SessionState.RUNNING
     driver.say(processed_s=40.0).wait(29)
     assert driver.session.state is SessionState.RUNNING
@@ -526,6 +527,14 @@ def test_an_engine_that_never_finishes_is_not_waited_for() -> None:
     opening = Driver().send(START).wait(SETTINGS.drain_s)
     assert opening.ended_with(ErrorCode.OVERLOADED)
     assert opening.commands[-1] == CloseStream()
+
+
+def test_an_engine_that_makes_no_headway_holds_nobody_back_for_ever() -> None:
+    driver = running().send(silence(29)).send(silence(29))
+    driver.wait(SETTINGS.drain_s - 1)
+    assert driver.session.state is SessionState.RUNNING
+    driver.wait(1)
+    assert driver.ended_with(ErrorCode.OVERLOADED)
 
 
 def test_a_client_that_left_is_forgotten() -> None:
