@@ -152,17 +152,17 @@ def _torch() -> Check:
 
 
 def _load_weights(model: str) -> "Checkpoint | Check":
-    from voicewire.asr.errors import WeightsError
-    from voicewire.asr.weights import available_sources, load_checkpoint
-
+    try:
+        from voicewire.asr.errors import WeightsError
+        from voicewire.asr.weights import available_sources, load_checkpoint
+    except Exception as error:
+        return _broken("weights", error)
     try:
         return load_checkpoint(model, download=False)
     except WeightsError as error:
         found = [source.where for source in available_sources(model) if source.present]
         seen = f"damaged: {', '.join(found)}" if found else f"no weights of {model}"
         return Check("weights", Status.FAIL, seen, str(error))
-    except Exception as error:
-        return Check("weights", Status.FAIL, f"{type(error).__name__}: {error}", INSTALL_SERVER)
 
 
 def _adapter(name: str, checkpoint: "Checkpoint") -> Check:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.bare_install import run_bare
 from tests.serving import CLIP, SLOTS, real_engine, speech, wait_for_slots
 from voicewire.client import ServerError, StreamClosed, connect, sync
 from voicewire.client.audio_files import open_audio
@@ -203,20 +204,6 @@ def test_the_synchronous_stream_hears_the_same(server: RunningServer) -> None:
         )
 
 
-BLOCKED = """
-import sys
-for name in ("torch", "whisper", "onnxruntime", "soxr", "starlette", "uvicorn", "safetensors", "silero_vad",
-             "structlog", "pydantic_settings", "platformdirs", "sounddevice"):
-    sys.modules[name] = None
-"""
-
-
-def run_blocked(code: str) -> subprocess.CompletedProcess[str]:
-    """Runs code where everything that the extra `server` brings is missing."""
-    command = [sys.executable, "-c", BLOCKED + code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
-
-
 def test_a_bare_install_streams(server: RunningServer) -> None:
     code = f"""
 from voicewire.client import sync
@@ -224,7 +211,7 @@ from voicewire.client.audio_files import open_audio
 with open_audio({str(CLIP)!r}) as audio, sync.connect({server.url!r}, sample_rate=audio.sample_rate) as stream:
     print("".join(event.text for event in stream.feed(audio.blocks()) if event.type == "transcript"))
 """
-    result = run_blocked(code)
+    result = run_bare(code)
     assert result.returncode == 0, result.stderr
     assert "printing" in result.stdout.lower()
 
