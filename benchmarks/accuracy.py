@@ -53,7 +53,8 @@ class AccuracyRun:
         if missing:
             whisper = OfflineTranscriber.load(model, device=device, threads=threads)
             for key in missing:
-                self.cache.add(key, whisper.transcribe(self._tar(key).read(key.clip).samples).text)
+                clip = self._tar(key).read(key.clip)
+                self.cache.add(key, whisper.transcribe(clip.samples, words=False).text)
                 self.progress.advance(task)
         return self._outcomes(keys, None)
 

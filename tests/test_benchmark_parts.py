@@ -52,7 +52,8 @@ def test_intervals_hold_the_rate_and_pairing_narrows_the_difference() -> None:
 
 def test_words_are_matched_to_the_reference_by_alignment() -> None:
     reference = [
-        ReferenceWord(text, at, at + 1) for at, text in enumerate(("the", "dog's", "the", "best", "OF", "all"))
+        ReferenceWord(text, at, at + 1)
+        for at, text in enumerate(("the", "dog's", "the", "best", "OF", "all"))
     ]
     heard = words("The dog's a the rest , of all.")
     assert [(one.start_s, at) for one, at in match_words(reference, heard)] == [
@@ -126,9 +127,7 @@ def report() -> AccuracyReport:
             ),
         )
 
-    one = SetOutcome(
-        "dev", outcome(None, "a big dog", "a big"), (outcome(StreamSettings(), "a big", "big"),)
-    )
+    one = SetOutcome("dev", outcome(None, "a big dog", "a big"), (outcome(StreamSettings(), "a big", "big"),))
     return AccuracyReport((one,), this_machine(), {"model": "base", "beam": 1})
 
 
