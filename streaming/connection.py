@@ -11,7 +11,8 @@ from voicewire.streaming.commands import Command, Report
 from voicewire.streaming.engine import Seat
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
-from voicewire.streaming.session import Session, SessionState
+from voicewire.streaming.patience import SessionState
+from voicewire.streaming.session import Session
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.transport import abort
 

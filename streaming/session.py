@@ -5,8 +5,6 @@ messages to the client, and asks it when to look again.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum, auto
 
 from voicewire.asr.events import Flushed
 from voicewire.asr.settings import SAMPLE_RATE
@@ -44,29 +42,11 @@ from voicewire.streaming.messages import (
 from voicewire.streaming.narrator import Narrator
 from voicewire.streaming.outbox import Outbox
 from voicewire.streaming.parsing import parse
+from voicewire.streaming.patience import Ending, Patience, SessionState
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.terms import Terms
 
 _CLOSING = "close"
-
-
-class SessionState(Enum):
-    """Where a session stands."""
-
-    WAITING = auto()  # for `start`
-    OPENING = auto()  # for the engine
-    RUNNING = auto()
-    CLOSING = auto()  # the audio is over, the last words are on their way
-    CLOSED = auto()  # the last message is in the outbox
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """How a closing session is to end; no code is `done`."""
-
-    code: ErrorCode | None
-    message: str
-    deadline: float
 
 
 class Session:
@@ -94,16 +74,14 @@ class Session:
         self._settings = settings
         self._model = model
         self._outbox = Outbox(settings.outgoing_items)
-        self._began = now
-        self._heard = now
-        self._reported = now
+        self._patience = Patience(settings, now)
         self._terms: Terms | None = None
         self._ready_due = False
         self._intake: Intake | None = None
         self._narrator: Narrator | None = None
         self._processed_samples = 0
         self._flushes = 0
-        self._ending: _Ending | None = None
+        self._ending: Ending | None = None
         self._warned = False
 
     # ---- what the driver reads
@@ -148,24 +126,7 @@ class Session:
 
     def next_deadline(self) -> float | None:
         """When to call `tick`, if nothing else happens before; None where nothing is waited for."""
-        match self.state:
-            case SessionState.WAITING:
-                return self._began + self._settings.handshake_s
-            case SessionState.OPENING:
-                return self._heard + self._settings.drain_s
-            case SessionState.RUNNING:
-                # A client that is held back cannot be heard, but then the engine must be.
-                held_back = not self.accepts_input
-                quiet = (
-                    self._reported + self._settings.drain_s
-                    if held_back
-                    else self._heard + self._settings.idle_s
-                )
-                return min(self._began + self._settings.session_s, quiet)
-            case SessionState.CLOSING:
-                return self._ending.deadline if self._ending else None
-            case SessionState.CLOSED:
-                return None
+        return self._patience.deadline(self.state, held_back=not self.accepts_input, ending=self._ending)
 
     # ---- what comes in
 
@@ -180,10 +141,10 @@ class Session:
     def receive_report(self, report: Report, now: float) -> list[Command]:
         """Takes what the engine reports."""
         held_back = not self.accepts_input
-        self._reported = now
+        self._patience.reported = now
         commands = self._guarded(self._report(report), None)
         if held_back and self.accepts_input:
-            self._heard = now
+            self._patience.heard = now
         return commands
 
     def client_left(self) -> list[Command]:
@@ -207,7 +168,7 @@ class Session:
     def shut_down(self, now: float, within_s: float) -> list[Command]:
         """The server stops: what was received is finished, for at most `within_s` seconds."""
         return self._finish(
-            ErrorCode.SHUTTING_DOWN, "the server is shutting down: connect again", now, within_s=within_s
+            ErrorCode.SHUTTING_DOWN, "the server is shutting down: connect again", now, within_s
         )
 
     def tick(self, now: float) -> list[Command]:
@@ -215,38 +176,19 @@ class Session:
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return []
-        limits = self._settings
-        match self.state:
-            case SessionState.WAITING:
-                return self.fail(
-                    ErrorCode.HANDSHAKE_TIMEOUT,
-                    f"no `start` within {limits.handshake_s:g} s of the connection",
-                )
-            case SessionState.RUNNING if now >= self._began + limits.session_s:
-                message = f"a session lasts at most {limits.session_s:g} s: open another"
-                return self._finish(ErrorCode.SESSION_TOO_LONG, message, now)
-            case SessionState.RUNNING if not self.accepts_input:
-                message = f"the server made no headway for {limits.drain_s:g} s: try again later"
-                return self.fail(ErrorCode.OVERLOADED, message)
-            case SessionState.RUNNING:
-                message = f"nothing came for {limits.idle_s:g} s: send audio or `keepalive`"
-                return self._finish(ErrorCode.IDLE_TIMEOUT, message, now)
-            case SessionState.OPENING:
-                return self.fail(
-                    ErrorCode.OVERLOADED, "the server could not begin the session in time: try again"
-                )
-            case _:
-                code = self._ending.code if self._ending and self._ending.code else ErrorCode.OVERLOADED
-                return self.fail(
-                    code, "the server could not finish the audio in time; its last words are lost"
-                )
+        verdict = self._patience.verdict(
+            self.state, now, held_back=not self.accepts_input, ending=self._ending
+        )
+        if verdict.at_once:
+            return self.fail(verdict.code, verdict.message)
+        return self._finish(verdict.code, verdict.message, now, self._settings.drain_s)
 
     # ---- inside
 
     def _guarded(self, commands: Iterator[Command], now: float | None) -> list[Command]:
         """Collects the commands; an error of this session, or too many unread messages, ends it."""
         if now is not None:
-            self._heard = now
+            self._patience.heard = now
         if self.state is SessionState.CLOSED:
             return []
         try:
@@ -286,7 +228,7 @@ class Session:
         self._terms = Terms.of(start, self._settings.chunk_ms, self._settings.commit_ms)
         self._intake = Intake(start.encoding, start.sample_rate, start.channels)
         self._narrator = Narrator(words=start.words, interim=start.interim)
-        self._began = self._heard
+        self._patience.began = self._patience.heard
         self._ready_due = True
         self.state = SessionState.OPENING
         return OpenStream(self._terms.stream)
@@ -308,7 +250,7 @@ class Session:
             case KeepAlive():
                 pass
             case Close():
-                yield from self._closing(_Ending(None, "", self._heard + self._settings.drain_s))
+                yield from self._closing(Ending(None, "", self._patience.heard + self._settings.drain_s))
 
     def _configured(self, message: Configure) -> Iterator[Command]:
         assert self._terms is not None
@@ -388,22 +330,19 @@ class Session:
             self._outbox.put(Done(totals=self._narrator.totals(self.received_s)))
             yield from self._closed()
 
-    def _finish(
-        self, code: ErrorCode, message: str, now: float, within_s: float | None = None
-    ) -> list[Command]:
+    def _finish(self, code: ErrorCode, message: str, now: float, within_s: float) -> list[Command]:
         """Ends the session after the words of what was received."""
-        seconds = self._settings.drain_s if within_s is None else within_s
         match self.state:
             case SessionState.WAITING:
                 return self.fail(code, message)
             case SessionState.OPENING | SessionState.RUNNING:
-                return self._guarded(self._closing(_Ending(code, message, now + seconds)), None)
+                return self._guarded(self._closing(Ending(code, message, now + within_s)), None)
             case SessionState.CLOSING if self._ending:
-                deadline = min(self._ending.deadline, now + seconds)
-                self._ending = _Ending(self._ending.code, self._ending.message, deadline)
+                deadline = min(self._ending.deadline, now + within_s)
+                self._ending = Ending(self._ending.code, self._ending.message, deadline)
         return []
 
-    def _closing(self, ending: _Ending) -> Iterator[Command]:
+    def _closing(self, ending: Ending) -> Iterator[Command]:
         self.state = SessionState.CLOSING
         self._ending = ending
         yield from self._flushed(_CLOSING)

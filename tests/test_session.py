@@ -36,7 +36,8 @@ from voicewire.streaming.messages import (
     Warning,
     parse_server_message,
 )
-from voicewire.streaming.session import Session, SessionState
+from voicewire.streaming.patience import SessionState
+from voicewire.streaming.session import Session
 from voicewire.streaming.settings import ServerSettings
 
 SETTINGS = ServerSettings(outgoing_items=100)
@@ -530,7 +531,7 @@ def test_an_engine_that_never_finishes_is_not_waited_for() -> None:
 
 
 def test_an_engine_that_makes_no_headway_holds_nobody_back_for_ever() -> None:
-    driver = running().send(silence(29)).send(silence(29))
+    driver = running().send(silence(0.1)).wait(20).send(silence(29)).send(silence(29))
     driver.wait(SETTINGS.drain_s - 1)
     assert driver.session.state is SessionState.RUNNING
     driver.wait(1)
