@@ -31,6 +31,9 @@ from voicewire.streaming.engine import Engine, EngineState, Seat
 from voicewire.streaming.errors import EngineError
 from voicewire.streaming.messages import ErrorCode
 
+# One worker: the model is loaded once per process.
+pytestmark = pytest.mark.xdist_group("served")
+
 SECOND = np.zeros(16_000, np.float32)
 
 

@@ -31,7 +31,10 @@ from voicewire.streaming.messages import CLOSE_CODES, ErrorCode
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
-HURRIED = ServerSettings(handshake_s=1.0, idle_s=1.5, farewell_s=1.0, drain_s=20.0)
+# One worker: the model is loaded once per process.
+pytestmark = pytest.mark.xdist_group("served")
+
+HURRIED = ServerSettings(handshake_s=1.0, idle_s=2.5, farewell_s=1.0, drain_s=20.0)
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,9 @@ from voicewire.streaming.messages import ErrorCode, parse_server_message
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
+# One worker: the model is loaded once per process.
+pytestmark = pytest.mark.xdist_group("served")
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
@@ -181,7 +184,8 @@ def test_sessions_leave_nothing_behind(server: RunningServer) -> None:
             if number % 4 == 1:
                 return
             websocket.send(bytes(3200) if number % 4 == 2 else b"odd")
-            websocket.send('{"type": "close"}')
+            with contextlib.suppress(ConnectionClosed):
+                websocket.send('{"type": "close"}')
             assert receive_all(websocket)[-1]["type"] == ("done" if number % 4 == 2 else "error")
 
     def held() -> tuple[int, int]:
