@@ -90,12 +90,16 @@ class RunningServer:
     @property
     def url(self) -> str:
         """The websocket URL of the native protocol."""
-        return f"ws://{self.host}:{self.port}{STREAM_PATH}"
+        return f"ws://{self._authority}{STREAM_PATH}"
 
     @property
     def http_url(self) -> str:
         """Begins the URLs of `/healthz` and `/readyz`."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self._authority}"
+
+    @property
+    def _authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @contextlib.contextmanager

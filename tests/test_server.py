@@ -254,6 +254,16 @@ def test_a_server_whose_model_is_loading_says_so() -> None:
     assert engine.stop()
 
 
+def test_the_server_listens_on_ipv6_too(server: RunningServer) -> None:
+    interfaces = Path("/proc/net/if_inet6")
+    if not interfaces.exists() or not interfaces.read_text().strip():
+        pytest.skip("this machine has no IPv6")
+    with running_server(ServerSettings(host="::1"), engine=server.engine) as other:
+        assert get(f"{other.http_url}/readyz")[0] == 200
+        with session(other):
+            pass
+
+
 def test_a_model_that_cannot_be_loaded_is_no_server() -> None:
     with pytest.raises(EngineError, match="nowhere"), running_server(ServerSettings(model="nowhere")):
         pass
