@@ -47,7 +47,9 @@ class BatchTranscriber:
         stage_seconds: time spent so far by stage: mel, gate, encoder, decoder, words.
     """
 
-    def __init__(self, checkpoint: Checkpoint, adapter: Adapter, precision: Precision, slots: int, widest_beam: int = 1) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, adapter: Adapter, precision: Precision, slots: int, widest_beam: int = 1
+    ) -> None:
         state = adapter.merge(checkpoint.state)
         device = torch.device(precision.device)
         self.model = CausalWhisper.from_state(checkpoint.dims, state, precision.dtype, precision.device)
@@ -55,11 +57,9 @@ class BatchTranscriber:
         self.adapter = adapter
         self.precision = precision
         spare = widest_beam if widest_beam > 1 else 0
-        self.slots = Slots.allocate(checkpoint.dims, slots, precision.dtype, device, spare)
+        self.slots = Slots.allocate(checkpoint.dims, slots, precision.dtype, device, spare=spare)
         self.encoder = BlockEncoder(self.model, self.slots)
-        self.decoder = TokenDecoder(
-            self.model, self.slots, alignment_heads(checkpoint.name, checkpoint.dims)
-        )
+        self.decoder = TokenDecoder(self.model, self.slots, alignment_heads(checkpoint.name, checkpoint.dims))
         self.beam = BeamDecoder(self.decoder, slots, spare)
         self.stage_seconds: dict[str, float] = defaultdict(float)
         self._identity = Identity(checkpoint.sha256, adapter.sha256, str(precision.dtype))
@@ -117,7 +117,9 @@ class BatchTranscriber:
     def open(self, settings: StreamSettings) -> int:
         """Begins a stream; gives its slot. Raises CapacityError, and SettingsError for a language or beam that it cannot."""
         if settings.beam > max(1, len(self.beam.spare)):
-            raise SettingsError(f"a beam of {settings.beam} needs BatchTranscriber.load(widest_beam={settings.beam})")
+            raise SettingsError(
+                f"a beam of {settings.beam} needs BatchTranscriber.load(widest_beam={settings.beam})"
+            )
         vocabulary = self._vocabulary(settings.language)
         slot = self._free_slot()
         self._streams[slot] = Stream.begin(slot, settings, vocabulary)

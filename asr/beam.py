@@ -80,7 +80,9 @@ class BeamDecoder:
             logits = self._step(request, active, parents)
         return [one for one in waiting if one.score > waiting[0].score - MARGIN]
 
-    def _begin(self, request: Request, kept: Sequence[tuple[int, ...]]) -> tuple[list[Hypothesis], list[Tensor]]:
+    def _begin(
+        self, request: Request, kept: Sequence[tuple[int, ...]]
+    ) -> tuple[list[Hypothesis], list[Tensor]]:
         """Scores the kept hypotheses anew, with what can be heard now."""
         self._copy(request.slot, self.spare, request.position)
         prefix = request.prefix[request.position :]
@@ -107,11 +109,20 @@ class BeamDecoder:
         keys[:, : len(parents)] = keys[:, parents]
         values[:, : len(parents)] = values[:, parents]
         feeds = [
-            Feed(place, len(request.prefix) + len(one.tokens) - 1, [one.tokens[-1]], request.visible, 1, request.slot)
+            Feed(
+                place,
+                len(request.prefix) + len(one.tokens) - 1,
+                [one.tokens[-1]],
+                request.visible,
+                1,
+                request.slot,
+            )
             for place, one in zip(self.spare, grown, strict=False)
         ]
         rows = self.decoder.run(feeds).logits
-        return [_log_probabilities(request, row, len(one.tokens))[0] for row, one in zip(rows, grown, strict=True)]
+        return [
+            _log_probabilities(request, row, len(one.tokens))[0] for row, one in zip(rows, grown, strict=True)
+        ]
 
     def _copy(self, slot: int, places: Sequence[int], end: int) -> None:
         """What the stream's slot holds of the prefix, into every place."""

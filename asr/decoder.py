@@ -9,6 +9,7 @@ from torch import Tensor
 from voicewire.asr.model import CausalWhisper
 from voicewire.asr.slots import Slots
 
+
 class Feed(NamedTuple):
     """Tokens to be run through the decoder for one stream.
 

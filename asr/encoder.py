@@ -72,7 +72,9 @@ class BlockEncoder:
         Returns the encoder's output for all blocks, one after another, shape = (rows, n_state).
         """
         encoder = self.model.encoder
-        x = torch.cat([self.slots.front[b.slot, b.start : b.end] + encoder.positions[b.start : b.end] for b in blocks])
+        x = torch.cat(
+            [self.slots.front[b.slot, b.start : b.end] + encoder.positions[b.start : b.end] for b in blocks]
+        )
         for layer, block in enumerate(encoder.blocks):
             attention = block.attention
             mixed = self._attend(layer, blocks, attention.qkv(attention.norm(x)))
@@ -102,7 +104,9 @@ class BlockEncoder:
         row = 0
         for slot, start, end in blocks:
             rows = slice(row, row := row + end - start)
-            k, v = kv[rows].view(end - start, dims.n_text_layer, 2, dims.n_text_head, -1).permute(2, 1, 3, 0, 4)
+            k, v = (
+                kv[rows].view(end - start, dims.n_text_layer, 2, dims.n_text_head, -1).permute(2, 1, 3, 0, 4)
+            )
             self.slots.cross_keys[:, slot, :, :, start:end] = k.transpose(2, 3)
             self.slots.cross_values[:, slot, :, start:end] = v
 

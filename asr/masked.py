@@ -16,7 +16,9 @@ def convolve(model: CausalWhisper, mel: Tensor) -> Tensor:
     channels = encoder.conv1.out_features
     x = mel.to(model.device, model.dtype).T[None]
     x = F.gelu(F.conv1d(x, encoder.conv1.weight.view(channels, -1, 3), encoder.conv1.bias, padding=1))
-    x = F.gelu(F.conv1d(x, encoder.conv2.weight.view(channels, -1, 3), encoder.conv2.bias, stride=2, padding=1))
+    x = F.gelu(
+        F.conv1d(x, encoder.conv2.weight.view(channels, -1, 3), encoder.conv2.bias, stride=2, padding=1)
+    )
     return x[0].T
 
 

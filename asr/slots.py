@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from whisper.model import ModelDimensions
 
+from voicewire.asr.window import CAPACITY
+
 
 @dataclass(frozen=True)
 class Slots:
@@ -36,14 +38,21 @@ class Slots:
 
     @classmethod
     def allocate(
-        cls, dims: ModelDimensions, count: int, dtype: torch.dtype, device: torch.device, spare: int = 0
+        cls,
+        dims: ModelDimensions,
+        count: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        *,
+        spare: int = 0,
+        frames: int = CAPACITY,
     ) -> "Slots":
-        """Room for `count` streams, and `spare` more places for tokens, which beam search needs."""
+        """Room for `frames` of `count` streams, and `spare` more places for tokens, which beam search needs."""
 
         def empty(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
 
-        frames, tokens = dims.n_audio_ctx, dims.n_text_ctx
+        tokens = dims.n_text_ctx
         audio = (dims.n_audio_layer, count, dims.n_audio_head)
         text = (dims.n_text_layer, count, dims.n_text_head)
         searched = (dims.n_text_layer, count + spare, dims.n_text_head)

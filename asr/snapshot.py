@@ -21,8 +21,9 @@ from voicewire.asr.loudness import Loudness
 from voicewire.asr.mel import MelState
 from voicewire.asr.settings import StreamSettings
 from voicewire.asr.slots import Slots
-from voicewire.asr.stream import FlushMark, SettingsMark, Stream, Utterance
+from voicewire.asr.stream import FlushMark, SettingsMark, Stream
 from voicewire.asr.tokens import Vocabulary
+from voicewire.asr.utterance import Utterance
 from voicewire.asr.window import Window
 from voicewire.asr.words import SpokenToken
 
@@ -111,7 +112,14 @@ def read_snapshot(data: bytes, identity: Identity) -> Snapshot:
         if facts["format"] != FORMAT:
             raise SnapshotError(f"the snapshot's format is {facts['format']}, this version reads {FORMAT}")
         settings = StreamSettings(**facts["stream"]["settings"])
-    except (SafetensorError, SettingsError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (
+        SafetensorError,
+        SettingsError,
+        KeyError,
+        TypeError,
+        UnicodeDecodeError,
+        json.JSONDecodeError,
+    ) as error:
         raise SnapshotError(f"the snapshot is damaged: {error}") from error
     if theirs != identity:
         raise SnapshotError(
@@ -132,10 +140,17 @@ def load_stream(snapshot: Snapshot, slot: int, slots: Slots, vocabulary: Vocabul
 
 def _stream(snapshot: Snapshot, slot: int, vocabulary: Vocabulary, slots: Slots) -> Stream:
     facts, tensors = snapshot.facts["stream"], snapshot.tensors
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items() if name.split(".")[0] in ("gate", "voice")}
-    window = Window(**{**facts["window"], "spoken": [SpokenToken(**token) for token in facts["window"]["spoken"]]})
+    arrays = {
+        name: tensor.numpy() for name, tensor in tensors.items() if name.split(".")[0] in ("gate", "voice")
+    }
+    window = Window(
+        **{**facts["window"], "spoken": [SpokenToken(**token) for token in facts["window"]["spoken"]]}
+    )
     frames, tokens = slots.front.shape[1], slots.self_keys.shape[-1]
-    if not 0 <= window.committed <= window.available <= frames or not 0 <= window.cached <= len(window.prefix) <= tokens:
+    if (
+        not 0 <= window.committed <= window.available <= frames
+        or not 0 <= window.cached <= len(window.prefix) <= tokens
+    ):
         raise ValueError("its window is impossible")
     conv = ConvState(
         *(tensors[name].to(slots.front) if name in tensors else None for name in ("conv.mel", "conv.hidden"))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from voicewire.asr.alignment import FRAME_S
 from voicewire.asr.encoder import Block, ConvState
-from voicewire.asr.events import DecoderReset, Endpoint, Event, Flushed, SpeechStarted, Transcript, Word
+from voicewire.asr.events import DecoderReset, Event, Flushed, SpeechStarted, Transcript, Word
 from voicewire.asr.gate import SpeechGate, VoiceState
 from voicewire.asr.greedy import Decoded, Request
 from voicewire.asr.loudness import Loudness
@@ -24,6 +24,7 @@ from voicewire.asr.mel import MelState
 from voicewire.asr.repetition import repeated
 from voicewire.asr.settings import SAMPLE_RATE, StreamSettings
 from voicewire.asr.tokens import Vocabulary
+from voicewire.asr.utterance import Utterance
 from voicewire.asr.window import Rollover, Window, choose_rollover
 from voicewire.asr.words import SpokenToken, finished, make_words, time_tokens
 
@@ -80,23 +81,6 @@ class Plan:
     frames: int
     tag: str | None = None
     last: bool = False
-
-
-@dataclass
-class Utterance:
-    """The utterance under way: what was committed of it."""
-
-    number: int = 0
-    text: str = ""
-    start_s: float = 0.0
-    end_s: float = 0.0
-
-    def add(self, words: tuple[Word, ...]) -> None:
-        if words and not self.text:
-            self.start_s = words[0].start_s
-        for word in words:
-            self.text += word.text
-            self.end_s = word.end_s
 
 
 @dataclass
@@ -225,7 +209,9 @@ class Stream:
         if kind is Kind.LISTEN or (kind is Kind.TAIL and not listening):
             return Plan(Kind.LISTEN, [], None, end)
         block = Block(self.slot, window.committed, end)
-        return Plan(kind, [block], self._request(end) if listening else None, end, last=self._utterance_over())
+        return Plan(
+            kind, [block], self._request(end) if listening else None, end, last=self._utterance_over()
+        )
 
     def _kind(self, end: int) -> Kind:
         if end >= self.window.committed + self.settings.commit_frames or self._utterance_over():
@@ -238,8 +224,9 @@ class Stream:
         return not self.settings.gate or bool(self.beams) or self.gate.speech_in(since_s, self.clock_s)
 
     def _utterance_over(self) -> bool:
-        words = bool(self.utterance.text or self.draft)
-        return words and self.gate.pause_s * 1000 >= self.settings.endpoint_ms
+        if self.utterance.text:
+            return self.utterance.is_over(self.gate, self.settings.endpoint_ms)
+        return bool(self.draft) and self.gate.pause_s * 1000 >= self.settings.endpoint_ms
 
     def _request(self, visible: int) -> Request:
         window = self.window
@@ -297,8 +284,9 @@ class Stream:
         events = [*news, *events]
         if plan.kind is Kind.FLUSH:
             events.append(Flushed(plan.tag, round(self.clock_s, 3)))
-        if self.utterance.text and self.gate.pause_s * 1000 >= self.settings.endpoint_ms:
-            events.append(self._end_utterance())
+        if self.utterance.is_over(self.gate, self.settings.endpoint_ms):
+            events.append(self.utterance.endpoint())
+            self.utterance = Utterance(self.utterance.number + 1)
         return events
 
     def _timed(self, decoded: Decoded) -> list[SpokenToken]:
@@ -330,7 +318,9 @@ class Stream:
             return False
         if len(self.vocabulary.groups([spoken.token for spoken in tokens])) > 1:
             return False
-        return math.prod(spoken.probability for spoken in tokens) ** (1 / len(tokens)) < LEAST_LONE_PROBABILITY
+        return (
+            math.prod(spoken.probability for spoken in tokens) ** (1 / len(tokens)) < LEAST_LONE_PROBABILITY
+        )
 
     def _transcript(self, words: tuple[Word, ...], tail: list[SpokenToken]) -> list[Event]:
         tail = tail[: self._believed(tail[: finished(self.vocabulary, tail)])]
@@ -342,11 +332,6 @@ class Stream:
         """Takes back a tail that came to nothing."""
         return self._transcript(words, []) if self.tail_shown and not self.draft else []
 
-    def _end_utterance(self) -> Endpoint:
-        done = self.utterance
-        self.utterance = Utterance(done.number + 1)
-        return Endpoint(done.number, done.start_s, done.end_s, done.text.strip())
-
     # ---- rollover
 
     def rollover(self) -> Rollover | None:
@@ -355,12 +340,12 @@ class Stream:
         if self.restart_s is not None:
             position = round((self.restart_s - window.start_s) / FRAME_S)
             return Rollover(min(max(position, 0), window.committed), [])
-        if not window.must_leave(quiet=self.gate.pause_s >= QUIET_S):
+        quiet = self.gate.pause_s >= QUIET_S
+        if not window.must_leave(quiet):
             return None
         groups = self.vocabulary.groups([spoken.token for spoken in window.spoken])
         starts = np.cumsum([0, *(len(group) for group in groups)])[:-1].tolist() if groups else []
-        spoken_since = self.gate.speech_in(window.said_until_s + QUIET_S, self.clock_s)
-        return choose_rollover(window, starts, spoken_since)
+        return choose_rollover(window, starts, quiet)
 
     def roll(self, window: Window) -> None:
         """Goes on in a new window, at the same moment of the clock."""

@@ -44,7 +44,13 @@ class StreamingTranscriber:
         """Loads a model with room for one stream; see StreamSettings and BatchTranscriber.load."""
         settings = StreamSettings(chunk_ms, commit_ms, endpoint_ms, language, interim, beam)
         batch = BatchTranscriber.load(
-            model, slots=1, adapter=adapter, device=device, precision=precision, threads=threads, widest_beam=beam
+            model,
+            slots=1,
+            adapter=adapter,
+            device=device,
+            precision=precision,
+            threads=threads,
+            widest_beam=beam,
         )
         return cls(batch, settings)
 

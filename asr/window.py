@@ -1,8 +1,10 @@
-"""The stretch of a stream that Whisper's 30 s of positions hold at the moment, and where the next one begins.
+"""The stretch of a stream that the model's positions hold at the moment, and where the next one begins.
 
-Positions count encoder frames of 20 ms from the window's start. A window is left between 20 and 28 s, at a pause if
-there is one; the next begins with its last seconds, encoded again from position 0, and the words that lie in them are
-the forced beginning of its transcript. So no word is lost, doubled or cut, and the clock goes on.
+Positions count encoder frames of 20 ms from the window's start. Whisper has 30 s of them, but the adapter that comes
+with voicewire loses its way in windows of more than about 15 s (docs/design.md has the figures), so a window is left
+at the first pause after 4 s, or by 14 s at a word boundary. At a pause the next window begins behind the last word;
+elsewhere it begins with a few seconds encoded again from position 0, and the words that lie in them are the forced
+beginning of its transcript. So no word is lost, doubled or cut, and the clock goes on.
 """
 
 from dataclasses import dataclass, field
@@ -10,12 +12,14 @@ from dataclasses import dataclass, field
 from voicewire.asr.alignment import FRAME_S
 from voicewire.asr.words import SpokenToken
 
-LEAVE_FROM = 1000  # frames: at a pause
-LEAVE_BY = 1340  # frames: wherever it is; a block and a flush's padding must still fit into Whisper's 1500
+LEAVE_FROM = 200  # frames: at a pause
+LEAVE_BY = 700  # frames: wherever it is
+CAPACITY = 800  # frames: a block and a flush's padding must still fit in
 LONGEST_TEXT = 360  # tokens, of Whisper's 448
-KEEP_S = 5.0  # what a new window likes to begin with ...
-KEEP_MOST_S = 8.0  # ... and at most
-KEEP_LEAST_S = 1.0  # ... and where nothing was said
+KEEP_S = 3.0  # what a new window likes to begin with ...
+KEEP_MOST_S = 6.0  # ... and at most
+KEEP_LEAST_S = 1.0  # ... and at least
+AFTER_WORD_S = 0.1  # at a pause, a new window begins this long after the last word
 DUE_S = 0.5  # a token of the forced beginning sees this much audio after its end
 
 
@@ -86,23 +90,20 @@ class Rollover:
     spoken: list[SpokenToken]
 
 
-def choose_rollover(window: Window, word_starts: list[int], spoken_since: bool) -> Rollover:
+def choose_rollover(window: Window, word_starts: list[int], quiet: bool) -> Rollover:
     """Where to cut.
 
     Args:
         window: the window that is left.
         word_starts: indices into `window.spoken` at which words begin.
-        spoken_since: whether speech was heard after the last committed word.
+        quiet: whether nobody speaks now: then what follows the last word is all that is kept.
     """
     end_s = window.committed_s
     earliest = max(window.start_s, end_s - KEEP_MOST_S)
-    if not spoken_since and end_s - window.said_until_s > 2 * KEEP_LEAST_S:
-        return _cut(window, end_s - KEEP_LEAST_S, len(window.spoken))
-    cuts = [
-        (_between(window, index), index)
-        for index in word_starts
-        if window.spoken[index].start_s - earliest > 0 and _between(window, index) > earliest
-    ]
+    if quiet:
+        return _cut(window, max(earliest, window.said_until_s + AFTER_WORD_S), len(window.spoken))
+    cuts = [(_between(window, index), index) for index in word_starts]
+    cuts = [cut for cut in cuts if earliest < cut[0] < end_s - KEEP_LEAST_S]
     if cuts:
         at_s, index = min(cuts, key=lambda cut: _cost(window, cut, end_s))
         return _cut(window, at_s, index)

@@ -64,7 +64,9 @@ def make_words(
         at += len(group)
         voiced = [spoken for spoken in members if _voiced(vocabulary, spoken)] or members
         start_s, end_s = voiced[0].start_s, voiced[-1].end_s
-        probability = math.exp(float(np.mean([math.log(max(spoken.probability, 1e-9)) for spoken in members])))
+        probability = math.exp(
+            float(np.mean([math.log(max(spoken.probability, 1e-9)) for spoken in members]))
+        )
         words.append(
             Word(
                 text=vocabulary.text(group),

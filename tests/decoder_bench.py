@@ -21,7 +21,7 @@ class Bench:
 
     def __init__(self, model: CausalWhisper, speech: np.ndarray, spare: int = 0) -> None:
         self.model = model
-        self.slots = Slots.allocate(model.dims, SLOTS, model.dtype, model.device, spare)
+        self.slots = Slots.allocate(model.dims, SLOTS, model.dtype, model.device, spare=spare)
         self.encoder = BlockEncoder(model, self.slots)
         self.decoder = TokenDecoder(model, self.slots, alignment_heads("base", model.dims))
         self.vocabulary = Vocabulary.of(model.dims, "en", model.device)
@@ -32,8 +32,8 @@ class Bench:
             blocks = [Block(slot, at, min(at + 60, FRAMES)) for at in range(0, FRAMES, 60)]
             self.features.append(self.encoder.encode(blocks))
 
-    def request(self, slot: int, prefix: list[int], draft: list[int], visible: int, budget: int = 24) -> Request:
+    def request(
+        self, slot: int, prefix: list[int], draft: list[int], visible: int, budget: int = 24
+    ) -> Request:
         prompt = self.vocabulary.prompt([])
-        return Request(
-            slot, self.vocabulary, prompt + prefix, 0, [], len(prefix), draft, visible, budget
-        )
+        return Request(slot, self.vocabulary, prompt + prefix, 0, [], len(prefix), draft, visible, budget)

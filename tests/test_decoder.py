@@ -54,7 +54,9 @@ def plain_greedy(bench: Bench, slot: int, visible: int, budget: int) -> list[int
     said: list[int] = []
     while len(said) < budget:
         features = bench.features[slot][:visible]
-        logits = masked.decode(bench.model, tokens + said, features, [visible] * (len(tokens) + len(said)))[-1]
+        logits = masked.decode(bench.model, tokens + said, features, [visible] * (len(tokens) + len(said)))[
+            -1
+        ]
         logits = logits + bench.vocabulary.suppressed
         if not said:
             logits[bench.vocabulary.blank] = float("-inf")
@@ -67,7 +69,11 @@ def plain_greedy(bench: Bench, slot: int, visible: int, budget: int) -> list[int
 
 @pytest.fixture(scope="module")
 def plain(bench: Bench) -> dict[tuple[int, int], list[int]]:
-    return {(slot, visible): plain_greedy(bench, slot, visible, 24) for slot in range(SLOTS) for visible in (90, 400)}
+    return {
+        (slot, visible): plain_greedy(bench, slot, visible, 24)
+        for slot in range(SLOTS)
+        for visible in (90, 400)
+    }
 
 
 @given(data=st.data())
@@ -115,7 +121,12 @@ def test_the_attention_of_each_token_follows_the_speech(bench: Bench) -> None:
 def test_a_suppressed_token_is_never_said(bench: Bench) -> None:
     logits = torch.zeros(1, bench.model.dims.n_vocab) + bench.vocabulary.suppressed
     tokenizer = bench.vocabulary.tokenizer
-    for token in (*tokenizer.non_speech_tokens, tokenizer.sot, tokenizer.timestamp_begin, tokenizer.no_speech):
+    for token in (
+        *tokenizer.non_speech_tokens,
+        tokenizer.sot,
+        tokenizer.timestamp_begin,
+        tokenizer.no_speech,
+    ):
         assert logits[0, token] == float("-inf")
     assert logits[0, tokenizer.eot] == 0
     assert logits[0, tokenizer.encode(" hello")[0]] == 0

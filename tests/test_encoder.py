@@ -41,7 +41,9 @@ def speech(spoken: np.ndarray) -> torch.Tensor:
 
 @given(places=st.lists(st.integers(0, 10**6), max_size=12))
 @settings(max_examples=25, deadline=None)
-def test_mel_is_the_same_bit_for_bit_however_the_input_is_cut(speech: torch.Tensor, places: list[int]) -> None:
+def test_mel_is_the_same_bit_for_bit_however_the_input_is_cut(
+    speech: torch.Tensor, places: list[int]
+) -> None:
     mel, whole, state = StreamingLogMel(), MelState(), MelState()
     once = mel.push(whole, speech)
     pieces = torch.cat([mel.push(state, piece) for piece in cut(speech, places)])
@@ -58,7 +60,9 @@ def test_mel_equals_the_offline_spectrogram(speech: torch.Tensor) -> None:
 
 @given(places=st.lists(st.integers(0, 10**6), max_size=8))
 @settings(max_examples=10, deadline=None)
-def test_convolutions_do_not_see_the_cuts(encoder: BlockEncoder, speech: torch.Tensor, places: list[int]) -> None:
+def test_convolutions_do_not_see_the_cuts(
+    encoder: BlockEncoder, speech: torch.Tensor, places: list[int]
+) -> None:
     frames = log_mel(speech)
     state = ConvState()
     streamed = torch.cat([encoder.convolve(state, piece) for piece in cut(frames, places)])

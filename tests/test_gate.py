@@ -1,4 +1,4 @@
-"""Voice activity, speech gate and endpointer: exact as streams, right about real speech and real noise."""
+"""Voice activity, speech gate and utterance: exact as streams, right about real speech and real noise."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.speech_tars import Clip
-from voicewire.asr.endpointer import WORDLESS_S, Endpointer
 from voicewire.asr.errors import AudioError, WeightsError
-from voicewire.asr.events import Word
+from voicewire.asr.events import Endpoint, Word
 from voicewire.asr.gate import HISTORY_CHUNKS, GateSettings, SpeechGate
+from voicewire.asr.utterance import WORDLESS_S, Utterance
 from voicewire.asr.voice_activity import CHUNK_S, CHUNK_SAMPLES, VoiceActivity, VoiceState, model_file
 
 Clips = Callable[[str, int], list[Clip]]
@@ -279,7 +279,7 @@ def test_speech_begins_at_once_and_the_past_is_bounded() -> None:
     assert gate.certainty(gate.heard_s - 2.0, gate.heard_s - 1.0) > 0.9
 
 
-# The endpointer
+# The utterance
 
 
 def word(start_s: float, end_s: float) -> Word:
@@ -287,36 +287,33 @@ def word(start_s: float, end_s: float) -> Word:
 
 
 def test_a_pause_after_words_ends_the_utterance() -> None:
-    gate, endpointer = SpeechGate(), Endpointer(endpoint_ms=700)
+    gate, utterance = SpeechGate(), Utterance(number=3)
     gate.advance(chunks((0.0, 50)))
-    assert not endpointer.is_over(gate)  # a pause, but no words
+    assert not utterance.is_over(gate, 700)  # a pause, but no words
     gate.advance(chunks((1.0, 50)))
-    endpointer.add([word(1.7, 2.2), word(2.2, 3.1)])
-    assert not endpointer.is_over(gate)
+    utterance.add([word(1.7, 2.2), word(2.2, 3.1)])
+    assert not utterance.is_over(gate, 700)
     gate.advance(chunks((0.0, 21)))
-    assert not endpointer.is_over(gate)  # 0.67 s
+    assert not utterance.is_over(gate, 700)  # 0.67 s
     gate.advance(chunks((0.0, 1)))
-    assert endpointer.is_over(gate)
-    assert endpointer.close() == (1.7, 3.1)
-    assert not endpointer.is_over(gate)
-    with pytest.raises(ValueError, match="without words"):
-        endpointer.close()
+    assert utterance.is_over(gate, 700)
+    assert utterance.endpoint() == Endpoint(3, 1.7, 3.1, "word word")
 
 
 def test_a_word_that_ends_later_than_the_gate_counts() -> None:
-    gate, endpointer = SpeechGate(), Endpointer(endpoint_ms=500)
+    gate, utterance = SpeechGate(), Utterance()
     gate.advance(chunks((1.0, 30), (0.0, 20)))
-    endpointer.add([word(0.5, 1.3)])
+    utterance.add([word(0.5, 1.3)])
     assert gate.pause_s == pytest.approx(0.64)
-    assert endpointer.pause_s(gate) == pytest.approx(0.3)
-    assert not endpointer.is_over(gate)
+    assert utterance.pause_s(gate) == pytest.approx(0.3)
+    assert not utterance.is_over(gate, 500)
 
 
 def test_music_does_not_hold_an_utterance_open_for_ever() -> None:
-    gate, endpointer = SpeechGate(), Endpointer(endpoint_ms=700)
-    endpointer.add([word(0.5, 1.0)])
+    gate, utterance = SpeechGate(), Utterance()
+    utterance.add([word(0.5, 1.0)])
     gate.advance(chunks((0.9, int((1.0 + 0.7 + WORDLESS_S) / CHUNK_S))))
-    assert not endpointer.is_over(gate)
+    assert not utterance.is_over(gate, 700)
     gate.advance(chunks((0.9, 2)))
     assert gate.speaking
-    assert endpointer.is_over(gate)
+    assert utterance.is_over(gate, 700)
