@@ -120,9 +120,11 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
     except ClientError as error:
         return Check(name, Status.WARN, "none", str(error))
     except Exception as error:
-        return Check(
-            name, Status.FAIL, f"{type(error).__name__}: {error}", f"install it anew: {INSTALL_SERVER}"
-        )
+        return _broken(name, error)
+
+
+def _broken(name: str, error: Exception) -> Check:
+    return Check(name, Status.FAIL, f"{type(error).__name__}: {error}", f"install it anew: {INSTALL_SERVER}")
 
 
 def _recogniser(model: str, adapter: str) -> Iterator[Check]:
@@ -158,11 +160,12 @@ def _load_weights(model: str) -> "Checkpoint | Check":
     except Exception as error:
         return _broken("weights", error)
     try:
-        return load_checkpoint(model, download=False)
+        checkpoint: Checkpoint = load_checkpoint(model, download=False)
     except WeightsError as error:
         found = [source.where for source in available_sources(model) if source.present]
         seen = f"damaged: {', '.join(found)}" if found else f"no weights of {model}"
         return Check("weights", Status.FAIL, seen, str(error))
+    return checkpoint
 
 
 def _adapter(name: str, checkpoint: "Checkpoint") -> Check:

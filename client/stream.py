@@ -103,8 +103,9 @@ class Stream:
     async def feed(self, source: Iterable[Audio] | AsyncIterable[Audio]) -> AsyncIterator[ServerMessage]:
         """Sends a source of audio in the background, then closes, and gives the events meanwhile.
 
-        `source` gives pieces of audio, as an ordinary or an async iterable. An error that it raises comes out of
-        the iteration, after the events that were there before.
+        `source` gives pieces of audio. An ordinary iterable is read in the event loop, so it must not wait for
+        anything slower than a file; an async one may. An error that it raises comes out of the iteration, after
+        the events that were there before.
         """
         sender = asyncio.create_task(self._send_all(source), name="voicewire-feed")
         try:
@@ -165,8 +166,8 @@ class Stream:
             ConnectionLost: no `done` came within `timeout_s` seconds, or the connection broke.
             ServerError: the server ended the session instead.
         """
-        if not self._closing and not self._done.done():
-            async with self._send_lock:
+        async with self._send_lock:
+            if not self._closing and not self._done.done():
                 await self._put(Close().model_dump_json())
                 self._closing = True
         try:
@@ -242,6 +243,9 @@ class Stream:
             else:
                 for audio in source:
                     await self.send(audio)
+                    await asyncio.sleep(
+                        0
+                    )  # sending need not wait for anything, and others are to have their turn
             await self.close()
         except Exception as error:  # whatever the source raised: the reader of the events is to learn of it
             self._end(error)

