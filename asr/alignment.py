@@ -41,8 +41,8 @@ def token_times(attention: Floats, from_s: float) -> list[tuple[float, float]]:
     """Start and end in seconds after the first frame, one pair per token.
 
     Args:
-        attention: row i is the alignment heads' look at the audio while token i was predicted, and one more row for
-            what came after the last token; shape = (tokens + 1, frames).
+        attention: row i is the alignment heads' look at the audio while token i was predicted, and one more
+            row for what came after the last token; shape = (tokens + 1, frames).
         from_s: where the first token may begin.
     """
     tokens, frames = attention.shape[0] - 1, attention.shape[1]

@@ -1,5 +1,5 @@
-"""Many streams in one batch: each turn, every stream that has a tick's worth of audio takes part in one pass of the
-encoder and in shared passes of the decoder.
+"""Many streams in one batch: each turn, every stream that has a tick's worth of audio takes part in one pass
+of the encoder and in shared passes of the decoder.
 """
 
 import time
@@ -115,7 +115,9 @@ class BatchTranscriber:
     # ---- streams
 
     def open(self, settings: StreamSettings) -> int:
-        """Begins a stream; gives its slot. Raises CapacityError, and SettingsError for a language or beam that it cannot."""
+        """Begins a stream; gives its slot. Raises CapacityError, and SettingsError for a language or beam
+        that it cannot.
+        """
         if settings.beam > max(1, len(self.beam.spare)):
             raise SettingsError(
                 f"a beam of {settings.beam} needs BatchTranscriber.load(widest_beam={settings.beam})"

@@ -1,8 +1,8 @@
 """Beam search over time: hypotheses of what follows the committed text are kept from commit to commit.
 
-A hypothesis that waits competes with one that goes on by plain probability: the probability of waiting is part of
-its score, so no length needs to be made up for. What all hypotheses agree on is committed; what they do not agree
-on waits one commit more, and then the best one decides.
+A hypothesis that waits competes with one that goes on by plain probability: the probability of waiting is
+part of its score, so no length needs to be made up for. What all hypotheses agree on is committed; what they
+do not agree on waits one commit more, and then the best one decides.
 """
 
 from collections.abc import Sequence
@@ -145,8 +145,8 @@ class BeamDecoder:
 def _grow(
     request: Request, active: list[Hypothesis], logits: list[Tensor], width: int, waiting: list[Hypothesis]
 ) -> list[tuple[Hypothesis, int]]:
-    """Every hypothesis by one token: those that wait go to `waiting`, the `width` best others are returned with the
-    index of the one that each came from."""
+    """Every hypothesis by one token: those that wait go to `waiting`, the `width` best others are returned
+    with the index of the one that each came from."""
     grown: list[tuple[Hypothesis, int]] = []
     for parent, (one, row) in enumerate(zip(active, logits, strict=True)):
         scores, tokens = row.topk(width + 1)
@@ -162,7 +162,7 @@ def _grow(
 
 
 def _log_probabilities(request: Request, logits: Tensor, said: int) -> Tensor:
-    """Rows of logits -> rows of log probabilities after suppression; `said` tokens follow the prefix already."""
+    """Rows of logits -> rows of log probabilities after suppression; `said` tokens follow the prefix."""
     logits = logits + request.vocabulary.suppressed
     if request.text + said == 0:
         logits[0, request.vocabulary.blank] = float("-inf")

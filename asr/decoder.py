@@ -1,4 +1,4 @@
-"""Whisper's decoder over cached keys and values: tokens of several streams, each at its own place, in one pass."""
+"""Whisper's decoder over cached keys and values: in one pass, tokens of several streams, each at its place."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,8 +18,8 @@ class Feed(NamedTuple):
         position: of the first token; positions before it are taken from the slot.
         tokens: the tokens.
         visible: how many encoder frames each token may look at; one number for all, or one for each.
-        wanted: for how many of the last tokens the prediction is wanted. The vocabulary's product is half of the
-            decoder's bytes.
+        wanted: for how many of the last tokens the prediction is wanted. The vocabulary's product is half of
+            the decoder's bytes.
         audio: the slot whose audio is looked at, where it is another one.
     """
 
@@ -82,7 +82,8 @@ class TokenDecoder:
         return Pass(self._predict(feeds, x), attention)
 
     def _predict(self, feeds: list[Feed], x: Tensor) -> list[Tensor]:
-        rows, end = [], 0
+        rows: list[int] = []
+        end = 0
         for feed in feeds:
             end += len(feed.tokens)
             rows += range(end - feed.wanted, end)
@@ -130,7 +131,10 @@ class TokenDecoder:
 
 
 def _mix(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(heads, rows, dim), (heads, dim, keys), (heads, keys, dim) -> (rows, heads * dim) and weights (heads, rows, keys)."""
+    """Attention of q, shape = (heads, rows, dim), to keys, (heads, dim, n), and values, (heads, n, dim).
+
+    Gives the mixed values, shape = (rows, heads * dim), and the weights, shape = (heads, rows, n).
+    """
     scores = q @ keys
     if mask is not None:
         scores = scores + mask

@@ -50,16 +50,18 @@ class BlockEncoder:
     def convolve(self, state: ConvState, mel: Tensor) -> Tensor:
         """Mel frames, shape = (n, n_mels) -> encoder frames without positions, shape = (m, n_state).
 
-        Frame j needs mel frames up to 2 j + 2. The stream's start is padded with zeros as in Whisper; nothing else is.
+        Frame j needs mel frames up to 2 j + 2. The stream's start is padded with zeros as in Whisper; nothing
+        else is.
         """
         encoder = self.model.encoder
         mel = mel.to(device=self.model.device, dtype=self.model.dtype)
-        if state.mel is None:
-            state.mel = mel.new_zeros(1, mel.shape[1])
-            state.hidden = mel.new_zeros(1, encoder.conv1.out_features)
-        mel = torch.cat([state.mel, mel])
+        earlier = mel.new_zeros(1, mel.shape[1]) if state.mel is None else state.mel
+        mel = torch.cat([earlier, mel])
         state.mel = mel[-2:]
-        hidden = torch.cat([state.hidden, F.gelu(encoder.conv1(_neighbours(mel, 1)))])
+        hidden = F.gelu(encoder.conv1(_neighbours(mel, 1)))
+        hidden = torch.cat(
+            [hidden.new_zeros(1, hidden.shape[1]) if state.hidden is None else state.hidden, hidden]
+        )
         frames = F.gelu(encoder.conv2(_neighbours(hidden, 2)))
         state.hidden = hidden[2 * len(frames) :]
         return frames
@@ -69,7 +71,7 @@ class BlockEncoder:
         """Encodes each block against what its slot holds before it; a slot may have several, in order.
 
         Reads `slots.front`; writes the keys and values of encoder and cross-attention at the blocks' positions.
-        Returns the encoder's output for all blocks, one after another, shape = (rows, n_state).
+        Returns the encoder's output for all blocks, in turn, shape = (rows, n_state).
         """
         encoder = self.model.encoder
         x = torch.cat(

@@ -52,7 +52,9 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An utterance is over: a pause of `endpoint_ms` followed its last word. All its words have been committed."""
+    """An utterance is over: a pause of `endpoint_ms` followed its last word. All its words have been
+    committed.
+    """
 
     utterance: int
     start_s: float

@@ -1,8 +1,8 @@
-"""Greedy decoding by draft and verify: what was said of the tail a moment ago is fed as a draft in one pass, and the
-longest part that greedy decoding would have chosen anyway is kept.
+"""Greedy decoding by draft and verify: what was said of the tail a moment ago is fed as a draft in one pass,
+and the longest part that greedy decoding would have chosen anyway is kept.
 
-The result is that of plain greedy decoding, token for token, in fewer passes (compare SpecDec++, arXiv 2405.19715,
-with the stream's own past in the place of a draft model).
+The result is that of plain greedy decoding, token for token, in fewer passes (compare SpecDec++, arXiv
+2405.19715, with the stream's own past in the place of a draft model).
 """
 
 from dataclasses import dataclass

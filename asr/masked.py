@@ -1,4 +1,5 @@
-"""A whole window at once, with masks: what the streaming encoder and decoder must equal, and what training runs.
+"""A whole window at once, with masks: what the streaming encoder and decoder must equal, and what training
+runs.
 
 Written to be obviously right, not to be fast.
 """
@@ -27,7 +28,8 @@ def encode(model: CausalWhisper, frames: Tensor, ends: list[int]) -> Tensor:
 
     Args:
         frames: the convolutions' output, shape = (n, n_state).
-        ends: where each block ends; the last is n. A frame sees all earlier blocks and its own block to the end.
+        ends: where each block ends; the last is n. A frame sees all earlier blocks and its own block to the
+            end.
     Returns:
         shape = (n, n_state)
     """
@@ -37,8 +39,8 @@ def encode(model: CausalWhisper, frames: Tensor, ends: list[int]) -> Tensor:
     hidden = (torch.arange(count) >= limits[:, None]).to(model.device)
     x = frames + encoder.positions[:count]
     for block in encoder.blocks:
-        qkv = block.attention.qkv(block.attention.norm(x))
-        x = x + block.attention.out(_attend(*_heads(qkv, 3, model.dims.n_audio_head), hidden))
+        q, k, v = _heads(block.attention.qkv(block.attention.norm(x)), 3, model.dims.n_audio_head)
+        x = x + block.attention.out(_attend(q, k, v, hidden))
         x = block.mlp(x)
     return encoder.norm(x)
 
@@ -60,8 +62,8 @@ def decode(model: CausalWhisper, tokens: list[int], features: Tensor, visible: l
     cross_kv = decoder.cross_kv(features).view(len(features), len(decoder.blocks), -1)
     x = decoder.embedding[torch.tensor(tokens, device=model.device)] + decoder.positions[:count]
     for layer, block in enumerate(decoder.blocks):
-        qkv = block.attention.qkv(block.attention.norm(x))
-        x = x + block.attention.out(_attend(*_heads(qkv, 3, heads), later))
+        q, k, v = _heads(block.attention.qkv(block.attention.norm(x)), 3, heads)
+        x = x + block.attention.out(_attend(q, k, v, later))
         (q,) = _heads(block.cross.query(block.cross.norm(x)), 1, heads)
         k, v = _heads(cross_kv[:, layer], 2, heads)
         x = x + block.cross.out(_attend(q, k, v, unheard))

@@ -1,7 +1,7 @@
 """Whisper's log-mel spectrogram as a stream: the same frames for any cutting of the input.
 
-Whisper clamps a window at 80 dB below its loudest moment, which a stream cannot know. Here the clamp follows the
-loudest moment *so far*; the adapter is trained with the same rule.
+Whisper clamps a window at 80 dB below its loudest moment, which a stream cannot know. Here the clamp follows
+the loudest moment *so far*; the adapter is trained with the same rule.
 """
 
 from dataclasses import dataclass, field
@@ -36,7 +36,8 @@ class MelState:
 class StreamingLogMel:
     """Log-mel frames of pushed samples; frame m looks at samples 160 m - 200 to 160 m + 199.
 
-    Computed in float64: only so does the result not depend, in its last bits, on how many frames are made at once.
+    Computed in float64: only so does the result not depend, in its last bits, on how many frames are made at
+    once.
     """
 
     def __init__(self, n_mels: int = 80) -> None:
@@ -45,7 +46,9 @@ class StreamingLogMel:
         self._filters = _filters(n_mels)
 
     def push(self, state: MelState, samples: Tensor) -> Tensor:
-        """Takes float32 samples, shape = (n,); gives the frames that became complete, shape = (frames, n_mels)."""
+        """Takes float32 samples, shape = (n,); gives the frames that became complete, shape = (frames,
+        n_mels).
+        """
         buffer = torch.cat([state.samples, samples])
         if not state.started:
             if len(buffer) <= HALF_WINDOW:

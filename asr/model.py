@@ -5,6 +5,9 @@ The arithmetic is Whisper's own; what runs it over time lives in encoder.py and 
 whole window at once in masked.py.
 """
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -70,7 +73,9 @@ class Encoder(nn.Module):
         self.conv1 = nn.Linear(3 * dims.n_mels, n)
         self.conv2 = nn.Linear(3 * n, n)
         self.positions = nn.Parameter(torch.empty(dims.n_audio_ctx, n))
-        self.blocks = nn.ModuleList(EncoderBlock(n) for _ in range(dims.n_audio_layer))
+        self.blocks = cast(
+            Sequence[EncoderBlock], nn.ModuleList(EncoderBlock(n) for _ in range(dims.n_audio_layer))
+        )
         self.norm = nn.LayerNorm(n)
 
 
@@ -80,7 +85,9 @@ class Decoder(nn.Module):
         n = dims.n_text_state
         self.embedding = nn.Parameter(torch.empty(dims.n_vocab, n))
         self.positions = nn.Parameter(torch.empty(dims.n_text_ctx, n))
-        self.blocks = nn.ModuleList(DecoderBlock(n) for _ in range(dims.n_text_layer))
+        self.blocks = cast(
+            Sequence[DecoderBlock], nn.ModuleList(DecoderBlock(n) for _ in range(dims.n_text_layer))
+        )
         self.norm = nn.LayerNorm(n)
         self.cross_kv = nn.Linear(dims.n_audio_state, 2 * n * dims.n_text_layer)
 

@@ -10,8 +10,8 @@ ENOUGH_LONGER = 4
 def repeated(tokens: Sequence[int]) -> int:
     """How many tokens at the end only repeat what stands before them; 0 where there is no loop.
 
-    A loop is a phrase of up to 12 tokens that fills the end at least four times (short ones more often). The first
-    copy is no repetition.
+    A loop is a phrase of up to 12 tokens that fills the end at least four times (short ones more often). The
+    first copy is no repetition.
     """
     for length in range(1, min(LONGEST, len(tokens) // 2) + 1):
         phrase = tokens[-length:]

@@ -54,8 +54,12 @@ class StreamSettings:
         self, *, chunk_ms: int | None = None, commit_ms: int | None = None, endpoint_ms: int | None = None
     ) -> "StreamSettings":
         """The same settings with those given changed. Raises SettingsError."""
-        changes = {"chunk_ms": chunk_ms, "commit_ms": commit_ms, "endpoint_ms": endpoint_ms}
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+        return replace(
+            self,
+            chunk_ms=self.chunk_ms if chunk_ms is None else chunk_ms,
+            commit_ms=self.commit_ms if commit_ms is None else commit_ms,
+            endpoint_ms=self.endpoint_ms if endpoint_ms is None else endpoint_ms,
+        )
 
 
 def _check(name: str, value: int, low: int, high: int, step: int) -> None:

@@ -1,8 +1,8 @@
 """The tensors of many streams, allocated once: a slot is one stream's share of each.
 
-Every tensor is indexed by slot and by position in the window; how far a slot is filled is known to its stream, so a
-step that does not name a slot leaves it bit for bit as it was. Keys are kept transposed, because the product of one
-query with them is then twice as fast on a CPU.
+Every tensor is indexed by slot and by position in the window; how far a slot is filled is known to its
+stream, so a step that does not name a slot leaves it bit for bit as it was. Keys are kept transposed, because
+the product of one query with them is then twice as fast on a CPU.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,9 @@ class Slots:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // self.count
 
     def save(self, slot: int, frames: int, tokens: int, available: int) -> dict[str, Tensor]:
-        """The filled part of a slot: `frames` encoded, `tokens` decoded, `available` through the convolutions."""
+        """The filled part of a slot: `frames` encoded, `tokens` decoded, `available` through the
+        convolutions.
+        """
         return {
             "front": self.front[slot, :available].clone(),
             "encoder_keys": self.encoder_keys[:, slot, :, :, :frames].clone(),

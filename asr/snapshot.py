@@ -1,7 +1,7 @@
 """A stream's whole state as bytes: tensors as safetensors, all else as JSON in its header. Nothing is pickled.
 
-What is restored goes on as if nothing had happened, in another process or on another machine with the same model
-and adapter, down to the last bit where the arithmetic is the same.
+What is restored goes on as if nothing had happened, in another process or on another machine with the same
+model and adapter, down to the last bit where the arithmetic is the same.
 """
 
 import json

@@ -1,7 +1,7 @@
 """One stream's way through time: which stretch of audio is looked at next, how, and what is said of it.
 
-Holds no tensors of the model and runs none: it gives a `Plan`, the transcriber carries it out for many streams at
-once, and `finish` turns the outcome into events.
+Holds no tensors of the model and runs none: it gives a `Plan`, the transcriber carries it out for many
+streams at once, and `finish` turns the outcome into events.
 """
 
 import math
@@ -155,7 +155,9 @@ class Stream:
         return None
 
     def _apply(self, mark: SettingsMark) -> None:
-        """New settings hold for the audio before the mark that was not looked at yet, too: it belongs to the tick."""
+        """New settings hold for the audio before the mark that was not looked at yet, too: it belongs to the
+        tick.
+        """
         self.settings = mark.settings
         self.queue.remove(mark)
 
@@ -299,8 +301,8 @@ class Stream:
         )
 
     def _believed(self, tokens: list[SpokenToken]) -> int:
-        """How many of the tokens belong to words that somebody spoke: some noises open the gate, and the decoder
-        makes words of them, but they do not sound like speech for long enough."""
+        """How many of the tokens belong to words that somebody spoke: some noises open the gate, and the
+        decoder makes words of them, but they do not sound like speech for long enough."""
         if not self.settings.gate:
             return len(tokens)
         believed = 0

@@ -15,7 +15,7 @@ from voicewire.asr.errors import SettingsError
 
 # Whisper joins these to the word before or after them (whisper.timing.merge_punctuations).
 PREPENDED = "\"'“¿([{-"
-APPENDED = "\"'.。,，!！?？:：”)]}、"
+APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - full-width on purpose
 UNFINISHED = "\ufffd"  # what the decoder of bytes gives for a character cut in two
 
 
@@ -96,7 +96,9 @@ def _opens(word: str) -> bool:
 
 
 def alignment_heads(name: str, dims: ModelDimensions) -> list[tuple[int, int]]:
-    """(layer, head) pairs whose cross-attention follows the audio: Whisper's published ones, else the upper half."""
+    """(layer, head) pairs whose cross-attention follows the audio: Whisper's published ones, else the upper
+    half.
+    """
     table: dict[str, bytes] = whisper._ALIGNMENT_HEADS
     shape = (dims.n_text_layer, dims.n_text_head)
     if name in table:

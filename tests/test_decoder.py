@@ -1,6 +1,7 @@
 """The cached decoder equals the masked one; draft and verify equals plain greedy decoding, token for token."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -113,7 +114,7 @@ def test_a_right_draft_saves_passes(bench: Bench, plain: dict[tuple[int, int], l
 def test_the_attention_of_each_token_follows_the_speech(bench: Bench) -> None:
     (decoded,) = decode_greedily(bench.decoder, [bench.request(0, [], [], 400)])
     peaks = decoded.attention[: len(decoded.tokens)].argmax(1).tolist()
-    inversions = sum(later < earlier - 10 for earlier, later in zip(peaks, peaks[1:], strict=False))
+    inversions = sum(later < earlier - 10 for earlier, later in itertools.pairwise(peaks))
     assert inversions <= len(peaks) // 5
     assert max(peaks) - min(peaks) > 200
 

@@ -1,6 +1,7 @@
 """The streaming front end and encoder equal their offline twins, for any cutting and any company in the batch."""
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def exact_encoder(model: CausalWhisper) -> BlockEncoder:
 
 def cut(samples: torch.Tensor, places: list[int]) -> list[torch.Tensor]:
     edges = [0, *sorted(place % (len(samples) + 1) for place in places), len(samples)]
-    return [samples[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [samples[a:b] for a, b in itertools.pairwise(edges)]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_float32_stays_within_a_ten_thousandth(
     for slot in range(4):
         offline = masked.encode(encoder.model, fronts[slot], ends)
         wrong = (streamed[slot] - offline).abs()
-        # A few outlying channels of Whisper reach 16 and carry float32's rounding with them; float64 has none (above).
+        # A few channels of Whisper reach 16 and carry float32's rounding with them; float64 has none (above).
         assert wrong.max() < 1e-4 * offline.abs().max()
         assert wrong.flatten().kthvalue(int(0.9999 * wrong.numel())).values < 1e-4
 

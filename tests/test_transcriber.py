@@ -1,6 +1,7 @@
 """The recogniser as its users see it: real speech in, the same words out for any cutting and any company."""
 
 import difflib
+import itertools
 import math
 from collections.abc import Callable
 
@@ -120,7 +121,7 @@ def test_words_come_in_order_inside_the_audio(transcriber: StreamingTranscriber,
     events = transcriber.push(spoken[: 20 * RATE]) + transcriber.flush()
     words = words_of(events)
     assert len(words) > 20
-    for word, after in zip(words, words[1:], strict=False):
+    for word, after in itertools.pairwise(words):
         assert word.start_s <= word.end_s <= 20.0
         assert word.end_s <= after.end_s
         assert word.end_s - 0.05 <= word.emitted_s
