@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from whisper.model import ModelDimensions
 
+from voicewire.asr.packed import can_pack, pack_linears
+
 State = dict[str, Tensor]
 
 
@@ -90,10 +92,11 @@ class Decoder(nn.Module):
         )
         self.norm = nn.LayerNorm(n)
         self.cross_kv = nn.Linear(dims.n_audio_state, 2 * n * dims.n_text_layer)
+        self.projection = nn.Linear(n, dims.n_vocab, bias=False)  # the embedding again
 
     def logits(self, x: Tensor) -> Tensor:
         """Hidden rows, shape = (rows, n_text_state) -> float32 logits, shape = (rows, n_vocab)."""
-        return F.linear(self.norm(x), self.embedding).float()
+        return self.projection(self.norm(x)).float()
 
 
 class CausalWhisper(nn.Module):
@@ -113,7 +116,11 @@ class CausalWhisper(nn.Module):
         with torch.device("meta"):
             model = cls(dims)
         model.load_state_dict(streaming_layout(dims, state), assign=True)
-        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        model.decoder.projection.weight = model.decoder.embedding
+        model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        if can_pack(model.dtype, model.device):
+            pack_linears(model)
+        return model
 
     @property
     def dtype(self) -> torch.dtype:
@@ -131,6 +138,7 @@ def streaming_layout(dims: ModelDimensions, state: State) -> State:
         "encoder.positions": state["encoder.positional_embedding"],
         "decoder.positions": state["decoder.positional_embedding"],
         "decoder.embedding": state["decoder.token_embedding.weight"],
+        "decoder.projection.weight": state["decoder.token_embedding.weight"],
     }
     for conv in ("conv1", "conv2"):
         # (out, in, 3) -> (out, in * 3): the order in which Tensor.unfold lays out three neighbouring frames

@@ -123,7 +123,8 @@ def read_snapshot(data: bytes, identity: Identity) -> Snapshot:
         raise SnapshotError(f"the snapshot is damaged: {error}") from error
     if theirs != identity:
         raise SnapshotError(
-            f"the snapshot is of {theirs}, this recogniser is {identity}: load the same model, adapter and precision"
+            f"the snapshot is of {theirs}, this recogniser is {identity}: "
+            "load the same model, adapter and precision"
         )
     return Snapshot(facts, tensors, settings)
 
