@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from voicewire.asr.model import CausalWhisper
@@ -58,11 +57,11 @@ class BlockEncoder:
         earlier = mel.new_zeros(1, mel.shape[1]) if state.mel is None else state.mel
         mel = torch.cat([earlier, mel])
         state.mel = mel[-2:]
-        hidden = F.gelu(encoder.conv1(_neighbours(mel, 1)))
+        hidden = encoder.conv1(_neighbours(mel, 1))
         hidden = torch.cat(
             [hidden.new_zeros(1, hidden.shape[1]) if state.hidden is None else state.hidden, hidden]
         )
-        frames = F.gelu(encoder.conv2(_neighbours(hidden, 2)))
+        frames: Tensor = encoder.conv2(_neighbours(hidden, 2))
         state.hidden = hidden[2 * len(frames) :]
         return frames
 

@@ -28,6 +28,8 @@ class Request:
         draft: a guess of what follows.
         visible: encoder frames that may be looked at.
         budget: tokens that may be added.
+        passes: passes that may be made; None: as many as it takes. A tail can do with what two passes give,
+            since the next tick goes on from there.
     """
 
     slot: int
@@ -39,6 +41,7 @@ class Request:
     draft: list[int]
     visible: int
     budget: int
+    passes: int | None = None
 
     @property
     def position(self) -> int:
@@ -75,6 +78,7 @@ class _Running:
         self.probabilities: list[float] = []
         self.attention: list[Tensor] = []
         self.waiting = False
+        self.passes = 0
         draft = request.draft[: request.budget]
         tokens = request.prefix[request.position :] + draft
         self.feed = Feed(request.slot, request.position, tokens, request.visible, wanted=len(draft) + 1)
@@ -84,10 +88,12 @@ class _Running:
 
     @property
     def done(self) -> bool:
-        return self.waiting or len(self.tokens) >= self.request.budget
+        spent = self.request.passes is not None and self.passes >= self.request.passes
+        return self.waiting or spent or len(self.tokens) >= self.request.budget
 
     def take(self, best: list[int], probabilities: list[float], attention: Tensor) -> None:
         """Keeps of the pass what greedy decoding would have chosen, and says what to feed next."""
+        self.passes += 1
         drafted = self.feed.tokens[len(self.feed.tokens) - self.feed.wanted + 1 :]
         rows = attention[-self.feed.wanted :]
         for index, token in enumerate(best):

@@ -18,17 +18,24 @@ from voicewire.asr.packed import can_pack, pack_linears
 State = dict[str, Tensor]
 
 
+class GeluLinear(nn.Linear):
+    """A linear layer and GELU, which a packed layer does in one go."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(super().forward(x))
+
+
 class Mlp(nn.Module):
     """The feed-forward half of a block with its norm and its residual."""
 
     def __init__(self, n_state: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(n_state)
-        self.up = nn.Linear(n_state, 4 * n_state)
+        self.up = GeluLinear(n_state, 4 * n_state)
         self.down = nn.Linear(4 * n_state, n_state)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.down(F.gelu(self.up(self.norm(x))))
+        return x + self.down(self.up(self.norm(x)))
 
 
 class SelfAttention(nn.Module):
@@ -67,13 +74,13 @@ class DecoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """conv1 and conv2 are kept as plain products over unfolded frames."""
+    """The two convolutions are kept as products over unfolded frames."""
 
     def __init__(self, dims: ModelDimensions) -> None:
         super().__init__()
         n = dims.n_audio_state
-        self.conv1 = nn.Linear(3 * dims.n_mels, n)
-        self.conv2 = nn.Linear(3 * n, n)
+        self.conv1 = GeluLinear(3 * dims.n_mels, n)
+        self.conv2 = GeluLinear(3 * n, n)
         self.positions = nn.Parameter(torch.empty(dims.n_audio_ctx, n))
         self.blocks = cast(
             Sequence[EncoderBlock], nn.ModuleList(EncoderBlock(n) for _ in range(dims.n_audio_layer))
@@ -119,7 +126,7 @@ class CausalWhisper(nn.Module):
         model.decoder.projection.weight = model.decoder.embedding
         model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
         if can_pack(model.dtype, model.device):
-            pack_linears(model)
+            pack_linears(model, {GeluLinear: "gelu"})
         return model
 
     @property

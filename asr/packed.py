@@ -5,21 +5,27 @@ rounding, takes 0.4 of the time for one row and 0.75 for 60 (512 x 2048, one thr
 `python -m benchmarks.packing` measures it).
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 
 class PackedLinear(nn.Module):
-    """What `layer` computes, from packed weights; the layer's own are let go."""
+    """A linear layer, and what follows it (`after`: "none" or "gelu"), from packed weights."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, after: str = "none") -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self.bias = bias
+        self._after = after
+        self._kind = "none" if after == "gelu" else ""  # GELU by the error function, as Whisper's
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), None)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._packed, self.bias, self._after, [], self._kind
+        )
         return result
 
 
@@ -32,10 +38,14 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
     )
 
 
-def pack_linears(module: nn.Module) -> None:
-    """Replaces every linear layer below `module` by its packed twin."""
+def pack_linears(module: nn.Module, after: Mapping[type[nn.Linear], str]) -> None:
+    """Replaces every linear layer below `module` by its packed twin; its own weights are let go.
+
+    Args:
+        after: what layers of a certain class do with their result.
+    """
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
-            setattr(module, name, PackedLinear(child.weight, child.bias))
+            setattr(module, name, PackedLinear(child.weight, child.bias, after.get(type(child), "none")))
         else:
-            pack_linears(child)
+            pack_linears(child, after)

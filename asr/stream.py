@@ -34,6 +34,8 @@ SHORTEST_FRAMES = 5  # of a block: 100 ms, the shortest that the adapter knows
 CONTEXT_S = 0.6  # the decoder listens this long after speech, since punctuation comes late
 LEAST_CERTAINTY = 0.8  # of a word; 1 in 2000 spoken words has less, nine in ten made up from noise do
 LEAST_LONE_PROBABILITY = 0.6
+NEWS_S = 0.3  # a word is due this long after its end at most
+TAIL_PASSES = 2
 QUIET_S = 0.25  # a pause at which a window may be left
 TOKENS_PER_S = 20  # bounds the time of a tick; fast speech has 8
 LEAST_TOKENS = 12
@@ -205,20 +207,27 @@ class Stream:
             if not listening:
                 return Plan(Kind.FLUSH, blocks, None, end, flush.tag, last=True)
             blocks.append(Block(self.slot, end, end + padding))
-            return Plan(Kind.FLUSH, blocks, self._request(end + padding), end, flush.tag, last=True)
+            return Plan(
+                Kind.FLUSH, blocks, self._request(end + padding, Kind.FLUSH), end, flush.tag, last=True
+            )
         end = self.next_tick()
         kind = self._kind(end)
-        if kind is Kind.LISTEN or (kind is Kind.TAIL and not listening):
+        if kind is Kind.LISTEN or (kind is Kind.TAIL and not (listening and self._news())):
             return Plan(Kind.LISTEN, [], None, end)
         block = Block(self.slot, window.committed, end)
         return Plan(
-            kind, [block], self._request(end) if listening else None, end, last=self._utterance_over()
+            kind, [block], self._request(end, kind) if listening else None, end, last=self._utterance_over()
         )
 
     def _kind(self, end: int) -> Kind:
         if end >= self.window.committed + self.settings.commit_frames or self._utterance_over():
             return Kind.COMMIT
         return Kind.TAIL if self.settings.interim else Kind.LISTEN
+
+    def _news(self) -> bool:
+        """Whether somebody spoke since a little before the last tick, so that the tail may have changed."""
+        since_s = (self.window.start + self.ticked) * FRAME_S - NEWS_S
+        return not self.settings.gate or self.gate.speech_in(since_s, self.clock_s)
 
     def _listening(self) -> bool:
         """Whether the decoder should run: not where there was only silence."""
@@ -230,7 +239,7 @@ class Stream:
             return self.utterance.is_over(self.gate, self.settings.endpoint_ms)
         return bool(self.draft) and self.gate.pause_s * 1000 >= self.settings.endpoint_ms
 
-    def _request(self, visible: int) -> Request:
+    def _request(self, visible: int, kind: Kind) -> Request:
         window = self.window
         audio_s = (visible - window.committed) * FRAME_S
         return Request(
@@ -243,6 +252,7 @@ class Stream:
             draft=self.draft,
             visible=visible,
             budget=LEAST_TOKENS + int(audio_s * TOKENS_PER_S),
+            passes=TAIL_PASSES if kind is Kind.TAIL else None,
         )
 
     # ---- its outcome
