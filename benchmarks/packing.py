@@ -2,7 +2,7 @@
 
     python -m benchmarks.packing
 
-The weights of a few dozen layers are gone through round after round, so that they come from memory as a model's do.
+The weights of a few dozen layers are gone through round after round, so that they come from memory as in a model.
 """
 
 import time

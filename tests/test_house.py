@@ -171,3 +171,16 @@ def test_a_wheel_holds_every_module_and_what_belongs_to_it(tmp_path: Path) -> No
     }
     assert wanted <= held
     assert not {name for name in held if name.startswith(("tests/", "benchmarks/", "asr/", "codecs/"))}
+
+
+def test_the_recogniser_s_names_load_when_they_are_asked_for() -> None:
+    code = """
+import sys, voicewire.asr
+from voicewire.asr import StreamSettings, Word
+light = "torch" not in sys.modules
+for name in voicewire.asr.__all__:
+    getattr(voicewire.asr, name)
+print(light, "torch" in sys.modules)
+"""
+    result = run_python(code)
+    assert result.stdout.split() == ["True", "True"], result.stderr
