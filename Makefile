@@ -9,6 +9,8 @@ ROOMS := asr codecs streaming client
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SPEECH ?= ../shared/speech
 OUT ?= build/benchmarks
+# Tests at a time, each file by one process: many wait for speech to be spoken. Each process takes up to 2 GB.
+JOBS ?= 2
 
 # OpenMP's idle threads spin by default and take the cores from whatever runs beside them.
 export GOMP_SPINCOUNT ?= 0
@@ -40,10 +42,10 @@ demo: $(STAMP) ## Live captions of real speech from a real server
 	$(BIN)/voicewire demo
 
 test: $(STAMP) ## All tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-test-fast: $(STAMP) ## The tests that take seconds, on all cores
-	$(BIN)/python -m pytest -m 'not slow' -n auto --dist loadgroup
+test-fast: $(STAMP) ## Without the tests that take minutes
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow'
 
 # mypy follows no editable installs, so the rooms are linked together below the name that they are installed by.
 $(HOUSE): $(STAMP)

@@ -33,7 +33,8 @@ LOOK_AHEAD = 200  # samples that the convolutions need after a frame's end
 SHORTEST_FRAMES = 5  # of a block: 100 ms, the shortest that the adapter knows
 CONTEXT_S = 0.6  # the decoder listens this long after speech, since punctuation comes late
 LEAST_CERTAINTY = 0.8  # of a word; 1 in 2000 spoken words has less, nine in ten made up from noise do
-LEAST_LONE_PROBABILITY = 0.6
+# of an utterance's first words, by how many there are so far: coughs make short and improbable ones
+LEAST_FIRST_PROBABILITY = {1: 0.65, 2: 0.3, 3: 0.3}
 NEWS_S = 0.3  # a word is due this long after its end at most
 TAIL_PASSES = 2
 QUIET_S = 0.25  # a pause at which a window may be left
@@ -279,9 +280,9 @@ class Stream:
             tokens, tail = tokens[: max(0, len(tokens) - loop)], []
             self.restart_s = (self.window.start + plan.frames) * FRAME_S
             events.append(DecoderReset("repetition", round(self.clock_s, 3)))
-        if self._lone(tokens) and not plan.last:
+        if self._doubtful(tokens) and not plan.last:
             tokens, tail = [], tokens
-        believed = 0 if self._lone(tokens) else self._believed(tokens)
+        believed = 0 if self._doubtful(tokens) else self._believed(tokens)
         if believed < len(tokens):
             self.restart_s = tokens[-1].end_s
             tokens, tail = tokens[:believed], []
@@ -323,16 +324,14 @@ class Stream:
             believed += len(group)
         return believed
 
-    def _lone(self, tokens: list[SpokenToken]) -> bool:
-        """Whether this is one improbable word, and the utterance has no other: a cough, more often than not. It
-        is believed when another word follows it."""
+    def _doubtful(self, tokens: list[SpokenToken]) -> bool:
+        """Whether these are but a few improbable words, and the utterance has no others: a cough, more often than
+        not. They are believed when more follow."""
         if not self.settings.gate or self.utterance.text or not tokens:
             return False
-        if len(self.vocabulary.groups([spoken.token for spoken in tokens])) > 1:
-            return False
-        return (
-            math.prod(spoken.probability for spoken in tokens) ** (1 / len(tokens)) < LEAST_LONE_PROBABILITY
-        )
+        count = len(self.vocabulary.groups([spoken.token for spoken in tokens]))
+        probability = math.prod(spoken.probability for spoken in tokens) ** (1 / len(tokens))
+        return probability < LEAST_FIRST_PROBABILITY.get(count, 0.0)
 
     def _transcript(self, words: tuple[Word, ...], tail: list[SpokenToken]) -> list[Event]:
         tail = tail[: self._believed(tail[: finished(self.vocabulary, tail)])]

@@ -14,6 +14,7 @@ from voicewire.asr import masked
 from voicewire.asr.decoder import Feed
 from voicewire.asr.greedy import decode_greedily
 from voicewire.asr.model import CausalWhisper
+from voicewire.asr.tokens import RELUCTANCE
 
 
 @pytest.fixture(scope="module")
@@ -129,5 +130,5 @@ def test_a_suppressed_token_is_never_said(bench: Bench) -> None:
         tokenizer.no_speech,
     ):
         assert logits[0, token] == float("-inf")
-    assert logits[0, tokenizer.eot] == 0
+    assert logits[0, tokenizer.eot] == -RELUCTANCE
     assert logits[0, tokenizer.encode(" hello")[0]] == 0
