@@ -26,7 +26,7 @@ from voicewire.asr.settings import SAMPLE_RATE, StreamSettings
 from voicewire.asr.tokens import Vocabulary
 from voicewire.asr.utterance import Utterance
 from voicewire.asr.window import Rollover, Window, choose_rollover
-from voicewire.asr.words import SpokenToken, finished, make_words, time_tokens
+from voicewire.asr.words import SpokenToken, finished, is_voiced, make_words, time_tokens
 
 FRAME_SAMPLES = 320
 LOOK_AHEAD = 200  # samples that the convolutions need after a frame's end
@@ -319,8 +319,11 @@ class Stream:
         believed = 0
         for group in self.vocabulary.groups([spoken.token for spoken in tokens]):
             members = tokens[believed : believed + len(group)]
-            if self.gate.certainty(members[0].start_s, members[-1].end_s) < LEAST_CERTAINTY:
-                break
+            if is_voiced(self.vocabulary.text(group)):
+                if self.gate.certainty(members[0].start_s, members[-1].end_s) < LEAST_CERTAINTY:
+                    break
+            elif not (believed or self.utterance.text):
+                break  # a full stop needs a sentence; where it has one, it may well lie in the pause
             believed += len(group)
         return believed
 

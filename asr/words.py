@@ -62,7 +62,7 @@ def make_words(
     for group in vocabulary.groups([spoken.token for spoken in tokens]):
         members = tokens[at : at + len(group)]
         at += len(group)
-        voiced = [spoken for spoken in members if _voiced(vocabulary, spoken)] or members
+        voiced = [spoken for spoken in members if is_voiced(vocabulary.text([spoken.token]))] or members
         start_s, end_s = voiced[0].start_s, voiced[-1].end_s
         probability = math.exp(
             float(np.mean([math.log(max(spoken.probability, 1e-9)) for spoken in members]))
@@ -79,5 +79,6 @@ def make_words(
     return tuple(words)
 
 
-def _voiced(vocabulary: Vocabulary, spoken: SpokenToken) -> bool:
-    return any(character.isalnum() for character in vocabulary.text([spoken.token]))
+def is_voiced(text: str) -> bool:
+    """Whether the text has anything but punctuation."""
+    return any(character.isalnum() for character in text)
