@@ -9,7 +9,7 @@ ROOMS := asr codecs streaming client
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SPEECH ?= ../shared/speech
 OUT ?= build/benchmarks
-# Tests at a time, each file by one process: many wait for speech to be spoken. Each process takes up to 2 GB.
+# Files of tests at a time: many wait for speech to be spoken. Each process takes up to 2 GB.
 JOBS ?= 2
 
 # OpenMP's idle threads spin by default and take the cores from whatever runs beside them.
@@ -42,10 +42,10 @@ demo: $(STAMP) ## Live captions of real speech from a real server
 	$(BIN)/voicewire demo
 
 test: $(STAMP) ## All tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-fast: $(STAMP) ## Without the tests that take minutes
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'
 
 # mypy follows no editable installs, so the rooms are linked together below the name that they are installed by.
 $(HOUSE): $(STAMP)

@@ -21,6 +21,14 @@ settings.register_profile("voicewire", deadline=None, derandomize="CI" in os.env
 settings.load_profile("voicewire")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, a file, or the group that it names, is one process's: so are its fixtures."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def speech_tar() -> Callable[[str], Path]:
     """`speech_tar("test-clean-00")` is that tar's path; the test is skipped where the speech is absent."""

@@ -54,7 +54,6 @@ def test_latency_measures_every_stage(speech_tar: SpeechTar, tmp_path: Path) -> 
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.xdist_group("served")
 def test_latency_is_measured_through_a_real_server(speech_tar: SpeechTar, tmp_path: Path) -> None:
     out = tmp_path / "latency.json"
     latency.main(["--data", str(speech_tar("words-00")), "--limit", "1", "--json", str(out), "--served"])

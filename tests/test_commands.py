@@ -47,7 +47,7 @@ def talk(tmp_path: Path) -> Path:
 
 def environment(**changes: str) -> dict[str, str]:
     held = {name: value for name, value in os.environ.items() if not name.startswith("VOICEWIRE_")}
-    return held | {"COLUMNS": "100", "NO_COLOR": "1"} | changes
+    return held | {"COLUMNS": "160", "NO_COLOR": "1"} | changes
 
 
 def run(

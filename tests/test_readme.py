@@ -20,8 +20,6 @@ EXAMPLE = re.compile(r"^<!-- runnable -->\n```(bash|python)\n(.*?)^```", re.MULT
 EXAMPLES = EXAMPLE.findall(README.read_text())
 ADDRESS = "127.0.0.1:8765"
 
-pytestmark = pytest.mark.xdist_group("served")
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
