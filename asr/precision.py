@@ -4,7 +4,10 @@ bfloat16 is four times faster than float32 on processors with AVX512-BF16 or AMX
 what a processor says of itself does not tell which the installed torch makes use of.
 """
 
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,8 +24,8 @@ _BLOCK_ROWS = 60  # frames of a committed block of 1.2 s
 _STEP_ROWS = 1  # a token of one stream
 _STEPS_PER_BLOCK = 2  # decoder passes beside one encoder pass, as a tick of 300 ms has them
 _MOST_LAYERS = 8
-_ROUNDS = 5
-_PATIENCE_S = 0.1  # for each type: an emulated one is not waited for
+_ROUNDS = 6
+_PATIENCE_S = 0.3  # an emulated type is not waited for
 _WORTH = 1.15  # float32 is the more exact, so bfloat16 must be faster by as much
 
 
@@ -88,49 +91,68 @@ def choose_precision(dims: ModelDimensions, *, device: str = "auto", precision: 
         return Precision(DTYPES[precision], device, "asked for")
     if precision != "auto":
         raise SettingsError(f"precision must be auto, {' or '.join(DTYPES)}, not {precision!r}")
-    return _fastest(
-        dims.n_audio_state, min(dims.n_audio_layer, _MOST_LAYERS), device, torch.get_num_threads()
-    )
+    return _fastest(dims.n_audio_state, min(dims.n_audio_layer, _MOST_LAYERS), device)
 
 
 @cache
-def _fastest(width: int, layers: int, device: str, threads: int) -> Precision:
-    measured = tuple(_measure(name, width, layers, device) for name in DTYPES)
-    exact, short = measured
+def _fastest(width: int, layers: int, device: str) -> Precision:
+    exact, short = measured = _measure(width, layers, device)
     ratio = exact.mix_ms / short.mix_ms
-    where = device if device == "cuda" else f"cpu, {threads} thread{'s' if threads > 1 else ''}"
+    where = device if device == "cuda" else "a thread of this cpu"
     if ratio >= _WORTH:
-        return Precision(
-            torch.bfloat16, device, f"bfloat16 is {ratio:.1f} times faster here ({where})", measured
-        )
-    reason = f"bfloat16 is only {ratio:.2f} times as fast as float32 here ({where})"
+        return Precision(torch.bfloat16, device, f"bfloat16 is {ratio:.1f} times faster on {where}", measured)
+    reason = f"bfloat16 is only {ratio:.2f} times as fast as float32 on {where}"
     return Precision(torch.float32, device, reason, measured)
 
 
 @torch.inference_mode()
-def _measure(name: str, width: int, layers: int, device: str) -> Measurement:
-    # As many weights as the model has layers: a single one would stay in the cache, which a model does not.
-    dtype = DTYPES[name]
-    weights = [torch.ones(4 * width, width, dtype=dtype, device=device) for _ in range(layers)]
-    block = torch.ones(_BLOCK_ROWS, width, dtype=dtype, device=device)
-    return Measurement(name, _best_ms(weights, block), _best_ms(weights, block[:_STEP_ROWS]))
+def _measure(width: int, layers: int, device: str) -> tuple[Measurement, ...]:
+    """Both types in turn, so that what else the machine does meets both alike; the best of each counts."""
+    trials = [_Trial(name, width, layers, device) for name in DTYPES]
+    until = time.perf_counter() + _PATIENCE_S
+    with _one_thread():
+        for _ in range(_ROUNDS):
+            for trial in trials:
+                trial.round()
+            if time.perf_counter() > until:
+                break
+    return tuple(trial.result() for trial in trials)
 
 
-def _best_ms(weights: list[Tensor], rows: Tensor) -> float:
-    def once() -> float:
-        began = time.perf_counter()
-        for weight in weights:
+class _Trial:
+    """One type under measurement."""
+
+    def __init__(self, name: str, width: int, layers: int, device: str) -> None:
+        self.name = name
+        dtype = DTYPES[name]
+        # As many weights as the model has layers: a single one would stay in the cache, which a model does not.
+        self.weights = [torch.ones(4 * width, width, dtype=dtype, device=device) for _ in range(layers)]
+        self.block = torch.ones(_BLOCK_ROWS, width, dtype=dtype, device=device)
+        self.block_ms = self.step_ms = math.inf
+
+    def round(self) -> None:
+        self.block_ms = min(self.block_ms, self._ms(self.block))
+        self.step_ms = min(self.step_ms, self._ms(self.block[:_STEP_ROWS]))
+
+    def result(self) -> Measurement:
+        return Measurement(self.name, self.block_ms, self.step_ms)
+
+    def _ms(self, rows: Tensor) -> float:
+        # A CPU's thread counts its own time, so that others' work on the machine does not count against a type.
+        clock = time.perf_counter if rows.is_cuda else time.thread_time
+        began = clock()
+        for weight in self.weights:
             linear(rows, weight)
         if rows.is_cuda:
             torch.cuda.synchronize()
-        return (time.perf_counter() - began) * 1000
+        return (clock() - began) * 1000
 
-    first = once()  # sets the kernels up
-    if first > _PATIENCE_S * 1000:
-        return first
-    best, until = first, time.perf_counter() + _PATIENCE_S
-    for _ in range(_ROUNDS):
-        best = min(best, once())
-        if time.perf_counter() > until:
-            break
-    return best
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

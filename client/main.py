@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import os
 from collections.abc import Callable
 from typing import Annotated, ParamSpec, TypeVar
 
@@ -14,6 +15,10 @@ from voicewire.client.commands.doctor import doctor
 from voicewire.client.commands.serve import serve
 from voicewire.client.commands.transcribe import transcribe
 from voicewire.client.errors import ClientError
+
+# OpenMP's idle threads spin by default and take the cores from whatever runs beside them: here the event loop, and
+# in the demo the client. Only heard before torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
