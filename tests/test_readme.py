@@ -1,4 +1,4 @@
-"""Every example of the README that is marked runnable, run as it stands, against a real server."""
+"""Every example of the README and of docs/recogniser.md that is marked runnable, run as it stands."""
 
 import os
 import re
@@ -15,9 +15,10 @@ from benchmarks.served import served
 from benchmarks.speech_tars import Clip
 from benchmarks.word_errors import count_errors
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "recogniser.md")
 EXAMPLE = re.compile(r"^<!-- runnable -->\n```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-EXAMPLES = EXAMPLE.findall(README.read_text())
+EXAMPLES = [example for page in PAGES for example in EXAMPLE.findall(page.read_text())]
 ADDRESS = "127.0.0.1:8765"
 
 
@@ -68,7 +69,7 @@ def spoken(output: str) -> str:
     return re.sub(r"-->|[\d:.,]+", " ", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output))
 
 
-def test_the_readme_has_its_examples() -> None:
+def test_the_pages_have_their_examples() -> None:
     assert [kind for kind, _ in EXAMPLES].count("python") >= 3
     assert [kind for kind, _ in EXAMPLES].count("bash") >= 3
 
