@@ -48,6 +48,7 @@ test-fast: $(STAMP) ## Without the tests that take minutes
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'
 
 # mypy follows no editable installs, so the rooms are linked together below the name that they are installed by.
+# It must run there: in the repository it would take the folder `codecs` for Python's own module of that name.
 $(HOUSE): $(STAMP)
 	@mkdir -p $(HOUSE)/voicewire
 	@for room in $(ROOMS); do ln -sfn "$(CURDIR)/$$room" $(HOUSE)/voicewire/$$room; done
@@ -56,7 +57,8 @@ $(HOUSE): $(STAMP)
 lint: $(STAMP) $(HOUSE) ## ruff, mypy, the arrows between rooms, the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=$(HOUSE) $(BIN)/mypy $(addprefix -p voicewire.,$(ROOMS))
+	cd $(HOUSE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache \
+		$(addprefix -p voicewire.,$(ROOMS))
 	$(BIN)/lint-imports
 	@if test -x $(BIN)/hadolint; then echo hadolint Dockerfile; $(BIN)/hadolint Dockerfile; \
 		else echo 'hadolint: no build of it for this platform, Dockerfile not checked'; fi
