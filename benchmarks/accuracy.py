@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = [
         path for path in (REPOSITORY / "asr").rglob("*") if path.suffix in (".py", ".json", ".safetensors")
     ]
-    recogniser = fingerprint(args.model, args.adapter, str(transcriber.precision), args.beam, files=source)
+    recogniser = fingerprint(args.model, args.adapter, transcriber.precision.name, args.beam, files=source)
     cache = TranscriptCache(args.json.with_suffix(".transcripts.jsonl"))
     columns = (TextColumn("{task.description:>16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run={
             "model": args.model,
             "adapter": args.adapter,
-            "precision": str(transcriber.precision),
+            "precision": transcriber.precision.name,
             "beam": args.beam,
             "limit": args.limit,
         },

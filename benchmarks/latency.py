@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             precision=args.precision,
             threads=args.threads,
         )
-        run |= {"precision": str(transcriber.precision), "threads": args.threads}
+        run |= {"precision": transcriber.precision.name, "threads": args.threads}
         outcomes = [measure_in_process(transcriber, one, clips, console) for one in settings]
     print_report(console, outcomes)
     report = {

@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = figures(settings, streams, runs, short)
     found["end_over_start"] = compare_ends(runs[0], swapped, streams[0])
     found["state_bytes_per_stream"] = alone.state_bytes_per_slot
-    found["run"] = {"model": args.model, "precision": str(alone.precision), "threads": args.threads}
+    found["run"] = {"model": args.model, "precision": alone.precision.name, "threads": args.threads}
     print_figures(console, found)
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(found | {"machine": asdict(this_machine())}, indent=1) + "\n")
