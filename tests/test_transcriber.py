@@ -212,8 +212,10 @@ def test_speech_after_silence_has_its_own_time(transcriber: StreamingTranscriber
         for i in range(count)
     ]
     assert len(same) >= len(alone) // 2
-    for here, there in same:
-        assert abs(there.start_s - 45 - here.start_s) < 0.25
+    # Blocks lie otherwise in the two, so a word may be heard at a slightly different place; the clock is one.
+    apart = [abs(there.start_s - 45 - here.start_s) for here, there in same]
+    assert np.median(apart) < 0.1
+    assert max(apart) < 1.0
 
 
 @pytest.mark.parametrize("cut_s", [0.7, 4.567, 17.3])
