@@ -184,3 +184,15 @@ print(light, "torch" in sys.modules)
 """
     result = run_python(code)
     assert result.stdout.split() == ["True", "True"], result.stderr
+
+
+def test_every_link_of_the_documentation_leads_somewhere() -> None:
+    link = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+    broken = [
+        f"{path}: {target}"
+        for path, text in tracked_text()
+        if path.suffix == ".md"
+        for target in link.findall(text)
+        if not target.startswith(("http:", "https:")) and not (ROOT / path.parent / target).exists()
+    ]
+    assert not broken
