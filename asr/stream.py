@@ -34,7 +34,7 @@ SHORTEST_FRAMES = 5  # of a block: 100 ms, the shortest that the adapter knows
 CONTEXT_S = 0.6  # the decoder listens this long after speech, since punctuation comes late
 LEAST_CERTAINTY = 0.8  # of a word; 1 in 2000 spoken words has less, nine in ten made up from noise do
 # of an utterance's first words, by how many there are so far: coughs make short and improbable ones
-LEAST_FIRST_PROBABILITY = {1: 0.65, 2: 0.3, 3: 0.3}
+LEAST_FIRST_PROBABILITY = {1: 0.7, 2: 0.3, 3: 0.3}
 NEWS_S = 0.3  # a word is due this long after its end at most
 TAIL_PASSES = 2
 QUIET_S = 0.25  # a pause at which a window may be left
