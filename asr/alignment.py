@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-FRAME_S = 0.02
+from voicewire.asr.settings import FRAME_S
+
 LATE_S = 0.04  # the attention moves to a token this much before its sound begins; measured on dev-00
 Floats = NDArray[np.float32]
 

@@ -85,13 +85,10 @@ class BeamDecoder:
     ) -> tuple[list[Hypothesis], list[Tensor]]:
         """Scores the kept hypotheses anew, with what can be heard now."""
         self._copy(request.slot, self.spare, request.position)
-        prefix = request.prefix[request.position :]
-        visible = [*request.limits[request.position : len(request.prefix) - 1]]
-        feeds = []
-        for place, tokens in zip(self.spare, kept, strict=False):
-            fed = [*prefix, *tokens]
-            seen = visible + [request.visible] * (len(fed) - len(visible))
-            feeds.append(Feed(place, request.position, fed, seen, len(tokens) + 1, request.slot))
+        feeds = [
+            request.feed(tokens)._replace(slot=place, audio=request.slot)
+            for place, tokens in zip(self.spare, kept, strict=False)
+        ]
         active, logits = [], []
         for tokens, rows in zip(kept, self.decoder.run(feeds).logits, strict=True):
             rows = _log_probabilities(request, rows, 0)
@@ -133,10 +130,7 @@ class BeamDecoder:
 
     def _write(self, request: Request, tokens: tuple[int, ...]) -> Decoded:
         """Runs the tokens through the stream's own slot, where those that are settled stay."""
-        fed = [*request.prefix[request.position :], *tokens]
-        earlier = request.limits[request.position : len(request.prefix) - 1]
-        visible = [*earlier, *[request.visible] * (len(fed) - len(earlier))]
-        outcome = self.decoder.run([Feed(request.slot, request.position, fed, visible, len(tokens) + 1)])
+        outcome = self.decoder.run([request.feed(tokens)])
         rows = _log_probabilities(request, outcome.logits[0], 0)
         probabilities = [float(rows[index, token].exp()) for index, token in enumerate(tokens)]
         return Decoded(list(tokens), probabilities, outcome.attention[0][-len(tokens) - 1 :], waiting=True)

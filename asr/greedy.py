@@ -5,6 +5,7 @@ The result is that of plain greedy decoding, token for token, in fewer passes (c
 2405.19715, with the stream's own past in the place of a draft model).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,15 @@ class Request:
         """Of the first token that must be fed."""
         return min(self.cached, len(self.prefix) - 1)
 
+    def feed(self, following: Sequence[int]) -> Feed:
+        """What is not cached of the prefix, and what may follow it; predicts after the prefix and after each."""
+        tokens = [*self.prefix[self.position :], *following]
+        feed = Feed(self.slot, self.position, tokens, self.visible, wanted=len(following) + 1)
+        earlier = self.limits[self.position :]
+        if not earlier:
+            return feed
+        return feed._replace(visible=earlier + [self.visible] * (len(tokens) - len(earlier)))
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -80,11 +90,7 @@ class _Running:
         self.waiting = False
         self.passes = 0
         draft = request.draft[: request.budget]
-        tokens = request.prefix[request.position :] + draft
-        self.feed = Feed(request.slot, request.position, tokens, request.visible, wanted=len(draft) + 1)
-        if earlier := request.limits[request.position :]:
-            visible = earlier + [request.visible] * (len(tokens) - len(earlier))
-            self.feed = self.feed._replace(visible=visible)
+        self.feed = request.feed(draft)
 
     @property
     def done(self) -> bool:

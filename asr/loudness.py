@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-FRAME_SAMPLES = 320
-FRAME_S = 0.02
+from voicewire.asr.settings import FRAME_S, FRAME_SAMPLES
+
 ONSET_DB = 23.0  # below a word's loudest frame its sound has not begun; chosen on dev-00
 SILENCE = 1e-6
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from voicewire.asr.errors import SettingsError
 
 SAMPLE_RATE = 16_000
-FRAME_MS = 20
+FRAME_MS = 20  # of an encoder frame
+FRAME_S = FRAME_MS / 1000
+FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 
 
 @dataclass(frozen=True, slots=True)

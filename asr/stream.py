@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voicewire.asr.alignment import FRAME_S
 from voicewire.asr.encoder import Block, ConvState
 from voicewire.asr.events import DecoderReset, Event, Flushed, SpeechStarted, Transcript, Word
 from voicewire.asr.gate import SpeechGate, VoiceState
@@ -22,13 +21,12 @@ from voicewire.asr.greedy import Decoded, Request
 from voicewire.asr.loudness import Loudness
 from voicewire.asr.mel import MelState
 from voicewire.asr.repetition import repeated
-from voicewire.asr.settings import SAMPLE_RATE, StreamSettings
+from voicewire.asr.settings import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, StreamSettings
 from voicewire.asr.tokens import Vocabulary
 from voicewire.asr.utterance import Utterance
 from voicewire.asr.window import Rollover, Window, choose_rollover
 from voicewire.asr.words import SpokenToken, finished, is_voiced, make_words, time_tokens
 
-FRAME_SAMPLES = 320
 LOOK_AHEAD = 200  # samples that the convolutions need after a frame's end
 SHORTEST_FRAMES = 5  # of a block: 100 ms, the shortest that the adapter knows
 CONTEXT_S = 0.6  # the decoder listens this long after speech, since punctuation comes late
@@ -262,7 +260,7 @@ class Stream:
         """Takes in what came of a plan and says what is to be said."""
         self.ticked = plan.frames
         if plan.kind is Kind.LISTEN:
-            return self._end_tail(())
+            return self._end_tail()
         if plan.kind is Kind.TAIL:
             assert decoded is not None
             self.draft = decoded.tokens
@@ -293,7 +291,7 @@ class Stream:
         words = make_words(self.vocabulary, self.unsent[:count], self.loudness, self.clock_s)
         self.unsent = self.unsent[count:]
         self.utterance.add(words)
-        news = self._transcript(words, tail) if words or tail else self._end_tail(words)
+        news = self._transcript(words, tail) if words or tail else self._end_tail()
         events = [*news, *events]
         if plan.kind is Kind.FLUSH:
             events.append(Flushed(plan.tag, round(self.clock_s, 3)))
@@ -342,9 +340,9 @@ class Stream:
         self.tail_shown = bool(shown)
         return [Transcript(words, shown, self.utterance.number, round(self.clock_s, 3))]
 
-    def _end_tail(self, words: tuple[Word, ...]) -> list[Event]:
+    def _end_tail(self) -> list[Event]:
         """Takes back a tail that came to nothing."""
-        return self._transcript(words, []) if self.tail_shown and not self.draft else []
+        return self._transcript((), []) if self.tail_shown and not self.draft else []
 
     # ---- rollover
 

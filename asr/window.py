@@ -10,7 +10,7 @@ clock goes on.
 
 from dataclasses import dataclass, field
 
-from voicewire.asr.alignment import FRAME_S
+from voicewire.asr.settings import FRAME_S
 from voicewire.asr.words import SpokenToken
 
 LEAVE_FROM = 200  # frames: at a pause
