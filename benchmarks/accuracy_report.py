@@ -1,4 +1,4 @@
-"""What an accuracy run found: as JSON, as a table in the terminal, as Markdown, and its worst transcripts."""
+"""What an accuracy run found: as JSON, as tables in the terminal, as Markdown, and its worst transcripts."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,65 +7,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.accuracy_outcome import SetOutcome
 from benchmarks.machine import Machine
-from benchmarks.word_errors import Interval, WordErrors, difference_interval, rate_interval, total
-from voicewire.asr.settings import StreamSettings
+from benchmarks.markdown_table import markdown_table
+from benchmarks.marked_section import replace_section
+from benchmarks.marks import KINDS
 
-BEGIN, END = "<!-- accuracy:begin -->", "<!-- accuracy:end -->"
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """One clip's transcript and what is wrong with it."""
-
-    key: str
-    minutes: float
-    reference: str
-    hypothesis: str
-    errors: WordErrors
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One recogniser's transcripts of one set; `settings` is None for the offline one."""
-
-    settings: StreamSettings | None
-    utterances: tuple[Utterance, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.settings.chunk_ms}:{self.settings.commit_ms}" if self.settings else "offline"
-
-    @property
-    def errors(self) -> list[WordErrors]:
-        return [utterance.errors for utterance in self.utterances]
-
-    def figures(self, base: "Outcome | None" = None) -> dict[str, Any]:
-        """The figures as they stand in the JSON; with `base`, the difference to it too."""
-        everything = total(self.errors)
-        minutes = sum(utterance.minutes for utterance in self.utterances)
-        figures: dict[str, Any] = {}
-        if self.settings:
-            figures |= {"chunk_ms": self.settings.chunk_ms, "commit_ms": self.settings.commit_ms}
-        figures |= {"wer": everything.rate} | _bounds("wer", rate_interval(self.errors)) | asdict(everything)
-        figures |= {"utterances": len(self.utterances), "minutes": round(minutes, 2)}
-        figures["insertions_per_minute"] = everything.insertions / minutes if minutes else None
-        if base and everything.rate is not None:
-            figures["difference"] = everything.rate - (total(base.errors).rate or 0.0)
-            figures |= _bounds("difference", difference_interval(self.errors, base.errors))
-        return figures
-
-    def worst(self, count: int) -> list[Utterance]:
-        return sorted(self.utterances, key=lambda one: -one.errors.errors)[:count]
-
-
-@dataclass(frozen=True, slots=True)
-class SetOutcome:
-    """All that was measured on one tar."""
-
-    name: str
-    offline: Outcome
-    streaming: tuple[Outcome, ...]
+_LEFT = ("set", "chunk:commit")
+_COUNTS = ("substitutions", "deletions", "insertions", "words", "utterances")
+_ERRORS = (*_LEFT, "WER %", "95 %", "against offline", "sub", "del", "ins", "words", "utterances", "ins/min")
+_SHOWN = (*_LEFT, "interim WER %", "95 %", "against committed", "taken back %", *(f"{k} F1" for k in KINDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +38,17 @@ class AccuracyReport:
         return {"sets": sets, "run": self.run | {"machine": asdict(self.machine)}}
 
     def print(self, console: Console) -> None:
-        table = Table(title="Word error rate in percent, with 95 % intervals")
-        for heading in _HEADINGS:
-            table.add_column(heading, justify="left" if heading in _HEADINGS[:2] else "right", no_wrap=True)
-        for row in self._rows():
-            table.add_row(*row)
-        console.print(table)
+        errors, shown = self._rows()
+        for title, headings, rows in (
+            ("Word error rate in percent, with 95 % intervals", _ERRORS, errors),
+            ("What is shown 0.6 s after each word; how it is written", _SHOWN, shown),
+        ):
+            table = Table(title=title)
+            for heading in headings:
+                table.add_column(heading, justify="left" if heading in _LEFT else "right", no_wrap=True)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
 
     def print_worst(self, console: Console, count: int) -> None:
         for one in self.sets:
@@ -105,61 +61,55 @@ class AccuracyReport:
                     console.print(f"  ref {utterance.reference}\n  hyp {utterance.hypothesis}", markup=False)
 
     def write_markdown(self, path: Path) -> None:
-        """Replaces what stands between the markers in `path`; appends them to a file that lacks them."""
-        old = path.read_text(encoding="utf-8") if path.exists() else "# Accuracy\n"
-        before, found, rest = old.partition(BEGIN)
-        after = rest.partition(END)[2] if found else ""
-        if not found:
-            before = before.rstrip("\n") + "\n\n"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{before}{BEGIN}\n{self._markdown()}{END}{after or chr(10)}", encoding="utf-8")
-
-    def _markdown(self) -> str:
-        rows = [_HEADINGS, tuple("---" if at < 2 else "---:" for at in range(len(_HEADINGS))), *self._rows()]
-        table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
+        """Replaces the section `accuracy` in `path`; appends it to a file that lacks it."""
+        errors, shown = self._rows()
         run = ", ".join(f"{name} {value}" for name, value in self.run.items() if value is not None)
-        return f"{table}\nRun with {run}.\n{self.machine}\n"
+        replace_section(
+            path,
+            "accuracy",
+            f"{markdown_table(_ERRORS, errors, left=2)}\n{markdown_table(_SHOWN, shown, left=2)}\n"
+            f"Run with {run}.\n{self.machine}\n",
+        )
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        rows = []
+    def _rows(self) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
+        errors, shown = [], []
         for one in self.sets:
-            rows.append(_row(one.name, one.offline.name, one.offline.figures()))
-            rows += [_row("", outcome.name, outcome.figures(one.offline)) for outcome in one.streaming]
-        return rows
+            errors.append(_error_row(one.name, one.offline.name, one.offline.figures()))
+            for outcome in one.streaming:
+                figures = outcome.figures(one.offline)
+                errors.append(_error_row("", outcome.name, figures))
+                shown.append(
+                    _shown_row(one.name if outcome is one.streaming[0] else "", outcome.name, figures)
+                )
+        return errors, shown
 
 
-_HEADINGS = (
-    "set",
-    "chunk:commit",
-    "WER %",
-    "95 %",
-    "against offline",
-    "sub",
-    "del",
-    "ins",
-    "words",
-    "utterances",
-)
+def _error_row(name: str, setting: str, figures: dict[str, Any]) -> tuple[str, ...]:
+    counts = (str(figures[what]) for what in _COUNTS)
+    return (name, setting, *_rates(figures), *counts, _number(figures["insertions_per_minute"], ".2f"))
 
 
-def _row(name: str, setting: str, figures: dict[str, Any]) -> tuple[str, ...]:
-    def percent(what: str, style: str) -> str:
-        return format(100 * figures[what], style) if figures.get(what) is not None else "-"
+def _shown_row(name: str, setting: str, figures: dict[str, Any]) -> tuple[str, ...]:
+    marks = (_number(figures.get("marks", {}).get(kind, {}).get("f1"), ".2f") for kind in KINDS)
+    return (name, setting, *_rates(figures.get("interim", {})), _percent(figures["tail"]["share"]), *marks)
+
+
+def _rates(figures: dict[str, Any]) -> tuple[str, str, str]:
+    """Rate, interval and difference, in percent."""
+
+    def span(name: str, style: str) -> str:
+        low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+        return "-" if low is None else f"{_percent(low, style)} to {_percent(high, style)}"
 
     against = ""
     if "difference" in figures:
-        low, high = percent("difference_low", "+.1f"), percent("difference_high", "+.1f")
-        against = f"{percent('difference', '+.1f')} ({low} to {high})"
-    return (
-        name,
-        setting,
-        percent("wer", ".1f"),
-        f"{percent('wer_low', '.1f')} to {percent('wer_high', '.1f')}",
-        against,
-        *(str(figures[what]) for what in ("substitutions", "deletions", "insertions", "words", "utterances")),
-    )
+        against = f"{_percent(figures['difference'], '+.1f')} ({span('difference', '+.1f')})"
+    return _percent(figures.get("wer")), span("wer", ".1f"), against
 
 
-def _bounds(name: str, interval: Interval | None) -> dict[str, float | None]:
-    low, high = (interval.low, interval.high) if interval else (None, None)
-    return {f"{name}_low": low, f"{name}_high": high}
+def _percent(value: float | None, style: str = ".1f") -> str:
+    return _number(None if value is None else 100 * value, style)
+
+
+def _number(value: float | None, style: str) -> str:
+    return "-" if value is None else format(value, style)

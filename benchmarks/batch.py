@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from benchmarks.speech_tars import Clip
-from voicewire.asr.events import Flushed, Transcript, Word
+from benchmarks.trace import Trace
+from voicewire.asr.events import Flushed, Transcript
 from voicewire.asr.settings import StreamSettings
 from voicewire.asr.transcriber import BatchTranscriber
 
@@ -24,15 +25,14 @@ class Job:
 class _Running:
     job: Job
     clip: Clip
-    words: list[Word] = field(default_factory=list)
+    trace: Trace = field(default_factory=Trace)
 
 
-def transcribe_jobs(
-    transcriber: BatchTranscriber, jobs: Iterable[Job]
-) -> Iterator[tuple[Job, Clip, list[Word]]]:
-    """Gives each job with its clip and committed words as it is done, in no particular order.
+def transcribe_jobs(transcriber: BatchTranscriber, jobs: Iterable[Job]) -> Iterator[tuple[Job, Clip, Trace]]:
+    """Gives each job with its clip and what was said of it as it is done, in no particular order.
 
-    Each clip is pushed whole and flushed, which is a stream that ends: any cutting gives the same words.
+    Each clip is pushed whole and flushed, which is a stream that ends: any cutting gives the same looks, and each
+    says how much audio it had heard.
     """
     waiting = iter(jobs)
     running: dict[int, _Running] = {}
@@ -55,8 +55,10 @@ def transcribe_jobs(
             )
         for slot, events in stepped.items():
             run = running[slot]
-            run.words += [word for event in events if isinstance(event, Transcript) for word in event.words]
+            for event in events:
+                if isinstance(event, Transcript):
+                    run.trace.see(event)
             if any(isinstance(event, Flushed) for event in events):
                 transcriber.close(slot)
                 del running[slot]
-                yield run.job, run.clip, run.words
+                yield run.job, run.clip, run.trace

@@ -43,8 +43,8 @@ def run_short(
     task = progress.add_task("clip by clip", total=len(clips))
     errors = []
     jobs = (Job(settings, partial(_same, clip)) for clip in clips)
-    for _, clip, words in transcribe_jobs(transcriber, jobs):
-        errors.append(count_errors(clip.text, "".join(word.text for word in words)))
+    for _, clip, trace in transcribe_jobs(transcriber, jobs):
+        errors.append(count_errors(clip.text, trace.text))
         progress.advance(task)
     return total(errors)
 

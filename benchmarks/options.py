@@ -19,19 +19,28 @@ def benchmark_parser(
 ) -> argparse.ArgumentParser:
     """A parser with the options that all benchmarks have; `settings` and `threads` are the defaults of two."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m benchmarks.{name}", description=description.split("\n")[0]
+        prog=f"python -m benchmarks.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR")
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
+    parser.add_argument(
+        "--data", nargs="+", type=Path, required=True, metavar="TAR", help="pairs of KEY.opus and KEY.json"
+    )
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
     parser.add_argument(
         "--settings", default=settings, metavar="CHUNK:COMMIT,...", help="in ms; default %(default)s"
     )
-    parser.add_argument("--model", default="base")
-    parser.add_argument("--adapter", default="default")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--threads", type=int, default=threads)
+    parser.add_argument("--model", default="base", help="a Whisper model's name or path; default %(default)s")
+    parser.add_argument("--adapter", default="default", help="default, none, or the path of a candidate")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument("--threads", type=int, default=threads, help="of the arithmetic; default %(default)s")
     return parser
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """For benchmarks that go clip by clip."""
+    parser.add_argument("--limit", type=int, metavar="N", help="N clips of each tar, always the same ones")
 
 
 def wide_console() -> Console:

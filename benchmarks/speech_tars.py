@@ -42,6 +42,7 @@ class Clip:
         words: the words with their times, where the corpus has them, else empty.
         duration: seconds of `samples`.
         speaker, corpus: as the corpus names them.
+        tar: the name of its tar.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Clip:
     duration: float
     speaker: str
     corpus: str
+    tar: str = ""
 
 
 class SpeechTar:
@@ -74,20 +76,24 @@ class SpeechTar:
     def __len__(self) -> int:
         return len(self._members)
 
-    def keys(self, limit: int | None = None) -> list[str]:
+    def keys(self, limit: int | None = None, *, timed: bool = False) -> list[str]:
         """The clips' names in order; with `limit`, an arbitrary choice of that many that is always the same.
 
-        The choice goes by a hash of the name, so a smaller choice is part of every larger one.
+        The choice goes by a hash of the name, so a smaller choice is part of every larger one. With `timed`, only
+        clips whose words have known times.
         """
+        return _chosen([key for key in self._members if not timed or self.words(key)], limit)
+
+    def held_out_keys(self, limit: int | None = None) -> list[str]:
+        """The same of clips that training may not hear: all, but where nobody speaks the second half by name."""
         keys = list(self._members)
-        if limit is None or limit >= len(keys):
-            return keys
-        return sorted(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())[:limit])
+        speaks = any(self.reference(key)[0] for key in keys)
+        return _chosen(keys if speaks else keys[len(keys) // 2 :], limit)
 
     def read(self, key: str) -> Clip:
         """Decodes one clip. Raises KeyError."""
-        audio, meta = self._members[key]
-        facts = json.loads(self._bytes(meta))
+        audio, _ = self._members[key]
+        facts = self._facts(key)
         samples, rate = soundfile.read(io.BytesIO(self._bytes(audio)), dtype="float32", always_2d=True)
         mono = samples.mean(axis=1)
         if rate != SAMPLE_RATE:
@@ -96,21 +102,30 @@ class SpeechTar:
             key=key,
             samples=np.ascontiguousarray(mono, dtype=np.float32),
             text=facts["text"],
-            words=tuple(_reference_word(word) for word in facts.get("words", ())),
+            words=self.words(key),
             duration=len(mono) / SAMPLE_RATE,
             speaker=str(facts.get("speaker", "")),
             corpus=str(facts.get("corpus", "")),
+            tar=self.name,
         )
 
     def reference(self, key: str) -> tuple[str, float]:
         """What was said in a clip and its length in seconds, without decoding it. Raises KeyError."""
-        facts = json.loads(self._bytes(self._members[key][1]))
+        facts = self._facts(key)
         return facts["text"], float(facts["duration"])
 
-    def clips(self, limit: int | None = None) -> Iterator[Clip]:
-        """Decodes the clips that `keys(limit)` names, one at a time."""
-        for key in self.keys(limit):
+    def words(self, key: str) -> tuple[ReferenceWord, ...]:
+        """A clip's words with their times, without decoding it; () where the corpus has none. Raises KeyError."""
+        return tuple(_reference_word(word) for word in self._facts(key).get("words", ()))
+
+    def clips(self, limit: int | None = None, *, timed: bool = False) -> Iterator[Clip]:
+        """Decodes the clips that `keys` names, one at a time."""
+        for key in self.keys(limit, timed=timed):
             yield self.read(key)
+
+    def _facts(self, key: str) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads(self._bytes(self._members[key][1]))
+        return facts
 
     def _bytes(self, member: tarfile.TarInfo) -> bytes:
         file = self._tar.extractfile(member)
@@ -123,6 +138,12 @@ def speech_folder() -> Path:
     """Where the tars lie: $VOICEWIRE_SPEECH, or the folder `shared/speech` beside the repository."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else REPOSITORY.parent / "shared" / "speech"
+
+
+def _chosen(keys: list[str], limit: int | None) -> list[str]:
+    if limit is None or limit >= len(keys):
+        return keys
+    return sorted(sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())[:limit])
 
 
 def _reference_word(word: dict[str, Any]) -> ReferenceWord:

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.accuracy_report import BEGIN, END, AccuracyReport, Outcome, SetOutcome, Utterance
+from benchmarks.accuracy_outcome import Outcome, SetOutcome, Utterance
+from benchmarks.accuracy_report import AccuracyReport
 from benchmarks.emission import EmissionLog
 from benchmarks.long_stream import PIECE_S, LongRun, LongStream, compare_ends, long_streams
 from benchmarks.machine import this_machine
+from benchmarks.marked_section import section_marks
 from benchmarks.speech_tars import SAMPLE_RATE, Clip, ReferenceWord, SpeechTar
 from benchmarks.transcript_cache import TranscriptCache, TranscriptKey, fingerprint
 from benchmarks.word_errors import WordErrors, count_errors, difference_interval, rate_interval, total
@@ -143,15 +145,16 @@ def test_the_report_holds_what_was_counted() -> None:
 def test_the_markdown_table_replaces_itself_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "docs" / "accuracy.md"
     report().write_markdown(path)
-    path.write_text(path.read_text().replace("# Accuracy", "# Accuracy\n\nBefore.") + "\nAfter.\n")
+    path.write_text(path.read_text().replace("# Figures", "# Figures\n\nBefore.") + "\nAfter.\n")
     report().write_markdown(path)
+    begin, end = section_marks("accuracy")
     text = path.read_text()
-    assert text.count(BEGIN) == text.count(END) == text.count("| dev | offline | 16.7 |") == 1
+    assert text.count(begin) == text.count(end) == text.count("| dev | offline | 16.7 |") == 1
     assert (
         text.index("Before.")
-        < text.index(BEGIN)
+        < text.index(begin)
         < text.index("+33.3")
-        < text.index(END)
+        < text.index(end)
         < text.index("After.")
     )
 

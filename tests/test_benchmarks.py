@@ -26,12 +26,15 @@ def test_accuracy_writes_its_figures_and_resumes(
         assert [(s["chunk_ms"], s["commit_ms"]) for s in one["streaming"]] == [(300, 1200), (300, 300)]
         assert one["offline"]["wer"] < 0.35
         assert one["streaming"][0]["wer"] < 0.5
+        assert one["streaming"][0]["interim"]["wer"] >= one["streaming"][0]["wer"]
+        assert 0 <= one["streaming"][0]["tail"]["share"] < 0.5
+        assert one["streaming"][0]["marks"]["capital"]["f1"] > 0.5
     assert "| dev-01 | offline |" in table.read_text()
     assert "the worst 1" in capsys.readouterr().out
 
     transcripts = out.with_suffix(".transcripts.jsonl")
     lines = [line for line in transcripts.read_text().splitlines() if line]
-    assert len(lines) == 4 * 3
+    assert len(lines) == 4 * (1 + 2 + 1)  # offline, two streams, the words' times
     transcripts.write_text("\n".join(lines[:-1]))
     accuracy.main(arguments)
     assert [line for line in transcripts.read_text().splitlines() if line][:-1] == lines[:-1]
