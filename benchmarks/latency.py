@@ -2,24 +2,25 @@
 
     python -m benchmarks.latency --data TAR... --json OUT [--settings CHUNK:COMMIT,...] [--limit N] [--served]
 
-By default one stream runs in this process on the audio's own clock, as if computing took no time: that is the
-delay of the method. With --served real pieces go to a real server at the pace of speech.
+Only clips whose words have known times are played. The delays of a word are the seconds from its end in the
+audio until it stands in the shown text for good, and until it is committed; each clip is played once more and
+flushed at its end, for the delay of the last word after a flush. By default one stream runs in this process on the
+audio's own clock, as if computing took no time: that is the delay of the method. With --served real pieces go
+through a socket to a real server at the pace of speech: everything counts, and it takes twice the clips' length.
 """
 
 import argparse
 import asyncio
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
 from benchmarks.latency_report import LatencyOutcome, Speed, plot_delays, print_report
-from benchmarks.machine import this_machine
-from benchmarks.options import benchmark_parser, parse_settings, wide_console
+from benchmarks.options import add_limit, benchmark_parser, parse_settings, wide_console
 from benchmarks.playing import play_in_process, play_to_server
+from benchmarks.recogniser import load_recogniser, run_facts, write_report
 from benchmarks.served import served
 from benchmarks.speech_tars import Clip, SpeechTar
 from voicewire.asr.settings import StreamSettings
@@ -59,7 +60,7 @@ def measure_served(
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = benchmark_parser("latency", __doc__, "300:1200", threads=1)
-    parser.add_argument("--limit", type=int, help="so many clips of each tar, always the same ones")
+    add_limit(parser)
     parser.add_argument("--served", action="store_true", help="through a real server at the pace of speech")
     parser.add_argument("--plot", type=Path, help="write the distribution of the delays as a PNG")
     return parser.parse_args(arguments)
@@ -69,37 +70,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments)
     console = wide_console()
     tars = [SpeechTar(path) for path in args.data]
-    clips = [clip for tar in tars for clip in tar.clips(args.limit) if clip.words]
+    clips = [clip for tar in tars for clip in tar.clips(args.limit, timed=True)]
     if not clips:
         raise SystemExit("none of these clips has word times: delays need them")
     settings = parse_settings(args.settings)
-    run = {
-        "model": args.model,
-        "served": args.served,
-        "sets": [tar.name for tar in tars],
-        "limit": args.limit,
-    }
+    run = {"served": args.served, "sets": [tar.name for tar in tars]}
+    transcriber = load_recogniser(args, slots=1)
+    run |= run_facts(transcriber, args)
     if args.served:
-        with served(["--model", args.model, "--device", args.device]) as url:
+        recogniser = ["--model", args.model, "--adapter", args.adapter, "--device", args.device]
+        # Chosen here, so that the report says for certain what the server ran with.
+        arithmetic = ["--precision", transcriber.precision.name, "--threads", str(args.threads)]
+        del transcriber
+        with served([*recogniser, *arithmetic]) as url:
             outcomes = [measure_served(url, one, clips, console) for one in settings]
     else:
-        transcriber = BatchTranscriber.load(
-            args.model,
-            slots=1,
-            adapter=args.adapter,
-            device=args.device,
-            precision=args.precision,
-            threads=args.threads,
-        )
-        run |= {"precision": transcriber.precision.name, "threads": args.threads}
         outcomes = [measure_in_process(transcriber, one, clips, console) for one in settings]
     print_report(console, outcomes)
-    report = {
-        "settings": [one.figures() for one in outcomes],
-        "run": run | {"machine": asdict(this_machine())},
-    }
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(report, indent=1) + "\n")
+    write_report(args.json, {"settings": [one.figures() for one in outcomes]}, run)
     if args.plot:
         plot_delays(outcomes, args.plot)
 

@@ -39,9 +39,9 @@ class LatencyOutcome:
         return f"{self.settings.chunk_ms}:{self.settings.commit_ms}"
 
     def matched(self) -> list[tuple[str, ReferenceWord, Emission]]:
-        """Every reference word that was recognised, with the name of its corpus."""
+        """Every reference word that was recognised, with the name of its set and corpus."""
         return [
-            (playback.clip.corpus, word, playback.emissions[at])
+            (f"{playback.clip.tar} {playback.clip.corpus}", word, playback.emissions[at])
             for playback in self.playbacks
             for word, at in match_words(playback.clip.words, [one.word for one in playback.emissions])
         ]
@@ -62,6 +62,9 @@ class LatencyOutcome:
             "matched_words": len(interim),
             "delay_s": {"interim": percentiles(interim), "committed": percentiles(committed)},
             "flush_s": percentiles([playback.flush_s for playback in self.playbacks]),
+            "last_word_after_flush_s": percentiles(
+                [one.last_word_s for one in self.playbacks if one.last_word_s is not None]
+            ),
             "word_times": self._word_times(),
         }
         if self.speed:
@@ -73,30 +76,38 @@ class LatencyOutcome:
     def _word_times(self) -> dict[str, Any]:
         starts: dict[str, list[float]] = defaultdict(list)
         ends: dict[str, list[float]] = defaultdict(list)
-        for corpus, word, emission in self.matched():
-            for name in (corpus, "all"):
+        for part, word, emission in self.matched():
+            for name in (part, "all"):
                 starts[name].append(emission.word.start_s - word.start_s)
                 ends[name].append(emission.word.end_s - word.end_s)
         return {
             name: {"start": absolute_errors(starts[name]), "end": absolute_errors(ends[name])}
-            for name in starts
+            for name in sorted(starts, key=lambda name: (name == "all", name))
         }
 
 
 def print_report(console: Console, outcomes: Sequence[LatencyOutcome]) -> None:
-    """One row per setting, and word times per corpus at the first."""
+    """One row per setting, and word times for each part of each set."""
     table = Table(title="Seconds from a word's end to its text: median / P95 / P99")
-    for heading in ("chunk:commit", "interim", "committed", "flush", "real-time factor", "words"):
+    for heading in (
+        "chunk:commit",
+        "interim",
+        "committed",
+        "last word after flush",
+        "flush",
+        "real-time factor",
+        "words",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         figures = outcome.figures()
         factor = f"{figures['real_time_factor']:.3f}" if outcome.speed else "-"
-        delays = (figures["delay_s"]["interim"], figures["delay_s"]["committed"], figures["flush_s"])
+        delays = (*figures["delay_s"].values(), figures["last_word_after_flush_s"], figures["flush_s"])
         words = f"{figures['matched_words']} of {figures['reference_words']}"
         table.add_row(outcome.name, *map(_three, delays), factor, words)
     console.print(table)
     times = Table(title="Error of word times in ms: mean / median / bias")
-    for heading in ("chunk:commit", "corpus", "start", "end", "words"):
+    for heading in ("chunk:commit", "set, corpus", "start", "end", "words"):
         times.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         for corpus, errors in outcome.figures()["word_times"].items():

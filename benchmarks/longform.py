@@ -1,10 +1,12 @@
 """Long streams: the clips of a tar joined with pauses. Errors against short clips, cost and memory by the minute.
 
-python -m benchmarks.longform --data TAR... --json OUT [--minutes 10] [--streams N]
+    python -m benchmarks.longform --data TAR... --json OUT [--minutes 10] [--streams N]
+
+The first stream runs a second time with its first and last minute exchanged: so the cost of a stream's end is
+compared with that of its start on the same speech.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -16,8 +18,8 @@ from rich.table import Table
 
 from benchmarks.batch import Job, transcribe_jobs
 from benchmarks.long_stream import LongRun, LongStream, compare_ends, long_streams, run_long
-from benchmarks.machine import this_machine
 from benchmarks.options import benchmark_parser, parse_settings, wide_console
+from benchmarks.recogniser import load_recogniser, run_facts, write_report
 from benchmarks.speech_tars import Clip, SpeechTar
 from benchmarks.word_errors import WordErrors, count_errors, total
 from voicewire.asr.settings import StreamSettings
@@ -106,15 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     streams = list(long_streams(clips, args.minutes))[: args.streams]
     if not streams:
         raise SystemExit(f"the clips of these tars together are shorter than {args.minutes} minutes")
-    load = partial(
-        BatchTranscriber.load,
-        args.model,
-        adapter=args.adapter,
-        device=args.device,
-        precision=args.precision,
-        threads=args.threads,
-    )
-    alone = load(slots=1)
+    alone = load_recogniser(args, slots=1)
     with Progress(console=console) as progress:
         warm = LongStream(streams[0].clips[:1], streams[0].pieces[:1])
         run_with_progress(alone, settings, warm, "warm-up", progress)
@@ -124,15 +118,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         swapped = run_with_progress(alone, settings, streams[0].swapped(), "ends exchanged", progress)
         short = run_short(
-            load(slots=args.slots), settings, [clip for stream in streams for clip in stream.clips], progress
+            load_recogniser(args, slots=args.slots),
+            settings,
+            [clip for stream in streams for clip in stream.clips],
+            progress,
         )
     found = figures(settings, streams, runs, short)
     found["end_over_start"] = compare_ends(runs[0], swapped, streams[0])
     found["state_bytes_per_stream"] = alone.state_bytes_per_slot
-    found["run"] = {"model": args.model, "precision": alone.precision.name, "threads": args.threads}
     print_figures(console, found)
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(found | {"machine": asdict(this_machine())}, indent=1) + "\n")
+    write_report(args.json, found, run_facts(alone, args))
 
 
 def _same(clip: Clip) -> Clip:

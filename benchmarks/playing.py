@@ -29,7 +29,8 @@ class Playback:
 
     Attributes:
         emissions: the words with the moments they appeared, in seconds since the clip began.
-        flush_s: from a flush right at the clip's end until every word had come.
+        flush_s: from a flush right at the clip's end until it was answered.
+        last_word_s: from that flush until the last word came; None where every word had come before.
         compute_s: what the recogniser computed for it, wall time; 0 where it ran in another process.
         audio_s: audio played in all.
     """
@@ -37,6 +38,7 @@ class Playback:
     clip: Clip
     emissions: list[Emission]
     flush_s: float
+    last_word_s: float | None
     compute_s: float
     audio_s: float
 
@@ -65,12 +67,14 @@ def play_in_process(transcriber: BatchTranscriber, settings: StreamSettings, cli
         compute_s += time.perf_counter() - began
     began = time.perf_counter()
     transcriber.flush(slot)
-    if not any(isinstance(event, Flushed) for event in _run(transcriber, slot)):
+    events = _run(transcriber, slot)
+    if not any(isinstance(event, Flushed) for event in events):
         raise RuntimeError(f"{clip.key}: the recogniser stopped before its flush was done")
     flush_s = time.perf_counter() - began
     transcriber.close(slot)
+    more = any(isinstance(event, Transcript) and event.words for event in events)
     audio_s = (len(samples) + len(clip.samples)) / SAMPLE_RATE
-    return Playback(clip, log.emissions(), flush_s, compute_s + flush_s, audio_s)
+    return Playback(clip, log.emissions(), flush_s, flush_s if more else None, compute_s + flush_s, audio_s)
 
 
 def _run(transcriber: BatchTranscriber, slot: int) -> list[Event]:
@@ -83,14 +87,22 @@ def _run(transcriber: BatchTranscriber, slot: int) -> list[Event]:
 async def play_to_server(url: str, settings: StreamSettings, clip: Clip) -> Playback:
     """The same two performances, at the pace of speech, over a socket."""
     samples = np.concatenate([clip.samples, np.zeros(QUIET_SAMPLES, np.float32)])
-    log, _ = await _perform(url, settings, samples)
-    _, flush_s = await _perform(url, settings, clip.samples)
+    full = await _perform(url, settings, samples)
+    cut = await _perform(url, settings, clip.samples)
     audio_s = (len(samples) + len(clip.samples)) / SAMPLE_RATE
-    return Playback(clip, log.emissions(), flush_s, 0.0, audio_s)
+    return Playback(clip, full.log.emissions(), cut.flush_s, cut.last_word_s, 0.0, audio_s)
 
 
-async def _perform(url: str, settings: StreamSettings, samples: np.ndarray) -> tuple[EmissionLog, float]:
+@dataclass(frozen=True, slots=True)
+class _Performance:
+    log: EmissionLog
+    flush_s: float
+    last_word_s: float | None
+
+
+async def _perform(url: str, settings: StreamSettings, samples: np.ndarray) -> _Performance:
     log = EmissionLog()
+    committed: list[float] = []
     chunk_ms, commit_ms = settings.chunk_ms, settings.commit_ms
     async with connect(url, sample_rate=SAMPLE_RATE, chunk_ms=chunk_ms, commit_ms=commit_ms) as stream:
         began = time.perf_counter()
@@ -100,6 +112,8 @@ async def _perform(url: str, settings: StreamSettings, samples: np.ndarray) -> t
                 if isinstance(message, TranscriptMessage):
                     now_s = time.perf_counter() - began
                     log.see(now_s, _words(message.words), _words(message.tail))
+                    if message.words:
+                        committed.append(now_s)
 
         listener = asyncio.create_task(listen())
         for start in range(0, len(samples), PIECE_SAMPLES):
@@ -112,7 +126,8 @@ async def _perform(url: str, settings: StreamSettings, samples: np.ndarray) -> t
         flush_s = time.perf_counter() - asked
         await stream.close()
         await listener
-    return log, flush_s
+    late_s = max(committed, default=0.0) - (asked - began)
+    return _Performance(log, flush_s, late_s if late_s > 0 else None)
 
 
 def _words(items: list[WordItem]) -> list[Word]:
