@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
+from benchmarks.trace import Trace
 from benchmarks.word_match import plain
 from voicewire.asr.events import Word
 
@@ -56,6 +57,15 @@ class EmissionLog:
             Emission(word, interim_s, committed_s)
             for word, interim_s, committed_s in zip(self._words, since, self._committed_s, strict=True)
         ]
+
+
+def trace_emissions(trace: Trace) -> list[Emission]:
+    """The same of a stream that is over, on the audio's own clock."""
+    log, before = EmissionLog(), 0
+    for look in trace.looks:
+        log.see(look.time_s, trace.words[before : look.committed], look.tail)
+        before = look.committed
+    return log.emissions()
 
 
 def _found(sight: _Sight, final: Sequence[str]) -> set[int]:

@@ -1,0 +1,177 @@
+"""The curve of delay against errors: chunk and commit sizes, reluctance to wait, beam search, on the same clips.
+
+    python -m benchmarks.tradeoff --data TAR... --json OUT [--plot PNG] [--limit N]
+
+Every pair of --settings is a point; the values of --reluctance and --beams are further points, each alone, at the
+sizes of --around. Each clip is followed by two seconds of silence, so that its last words come in their own time.
+Delays are the method's own: computing takes no time on their clock (`benchmarks.latency --served` counts it).
+Sets without word times are aligned once by offline Whisper. A run that was stopped goes on where it was.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+
+from benchmarks.accuracy import AccuracyRun
+from benchmarks.accuracy_outcome import rate_figures
+from benchmarks.batch import Job, transcribe_jobs
+from benchmarks.options import add_limit, benchmark_parser, parse_settings, wide_console
+from benchmarks.playing import QUIET_SAMPLES
+from benchmarks.recogniser import load_recogniser, recogniser_fingerprint, run_facts, write_report
+from benchmarks.reference_times import ReferenceTimes
+from benchmarks.speech_tars import Clip, SpeechTar
+from benchmarks.trace import Trace
+from benchmarks.tradeoff_plot import plot_tradeoff
+from benchmarks.tradeoff_point import Judged, Point, PointOutcome
+from benchmarks.transcript_cache import TranscriptCache, TranscriptKey
+from voicewire.asr import tokens
+from voicewire.asr.transcriber import BatchTranscriber
+
+SIZES = "100:400,100:1200,200:200,200:600,300:300,300:600,300:1200"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TradeoffRun:
+    """The clips of `tars` that `limit` leaves, and where what was said of them is kept."""
+
+    tars: Sequence[SpeechTar]
+    limit: int | None
+    cache: TranscriptCache
+    times: ReferenceTimes
+    progress: Progress
+
+    def judge(self, transcriber: BatchTranscriber, point: Point) -> PointOutcome:
+        """`transcriber` was loaded with the point's reluctance."""
+        recogniser = recogniser_fingerprint(transcriber, point.settings.beam, point.reluctance)
+        keys = [
+            TranscriptKey(recogniser, f"quiet trace {point.sizes}", tar.name, clip)
+            for tar in self.tars
+            for clip in tar.keys(self.limit)
+        ]
+        tars = {tar.name: tar for tar in self.tars}
+        missing = [key for key in keys if self.cache.get(key) is None]
+        task = self.progress.add_task(
+            f"{point.label:>16}", total=len(keys), completed=len(keys) - len(missing)
+        )
+        jobs = (Job(point.settings, partial(_then_quiet, tars[key.tar], key.clip), key) for key in missing)
+        for job, _, trace in transcribe_jobs(transcriber, jobs):
+            assert isinstance(job.tag, TranscriptKey)
+            self.cache.add(job.tag, trace.as_text())
+            self.progress.advance(task)
+        return PointOutcome(point, tuple(self._judged(tars[key.tar], key) for key in keys))
+
+    def _judged(self, tar: SpeechTar, key: TranscriptKey) -> Judged:
+        text, _ = tar.reference(key.clip)
+        trace = Trace.from_text(self.cache.get(key) or "")
+        return Judged.of(text, self.times.words(tar, key.clip), trace)
+
+
+def choose_points(args: argparse.Namespace) -> list[Point]:
+    """Raises SettingsError and ValueError."""
+    [around] = parse_settings(args.around)
+    usual = tokens.RELUCTANCE
+    sizes = [Point("sizes", one, usual) for one in parse_settings(args.settings)]
+    readiness = [Point("reluctance", around, float(one)) for one in args.reluctance.split(",") if one]
+    beams = [Point("beam", replace(around, beam=int(one)), usual) for one in args.beams.split(",") if one]
+    return [*sizes, *readiness, *beams]
+
+
+def run_points(
+    run: TradeoffRun, args: argparse.Namespace, points: Sequence[Point]
+) -> tuple[list[PointOutcome], dict[str, Any]]:
+    """In the order of `points`, and the facts of the run; the model is loaded once for each reluctance."""
+    widest = max(point.settings.beam for point in points)
+    found: dict[Point, PointOutcome] = {}
+    facts: dict[str, Any] = {}
+    for reluctance, group in groupby(sorted(points, key=_reluctance), key=_reluctance):
+        # It is a constant of the recogniser, read when a stream's vocabulary is made.
+        with mock.patch.object(tokens, "RELUCTANCE", reluctance):
+            transcriber = load_recogniser(args, slots=args.slots, widest_beam=widest)
+            found |= {point: run.judge(transcriber, point) for point in group}
+            facts = run_facts(transcriber, args)
+    return [found[point] for point in points], facts
+
+
+def print_points(console: Console, outcomes: Sequence[PointOutcome]) -> None:
+    table = Table(title="Delay against errors")
+    for heading in (
+        "point",
+        "WER %",
+        "95 %",
+        "committed, median s",
+        "P95",
+        "interim WER %",
+        "interim, median s",
+        "P95",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for outcome in outcomes:
+        found = outcome.figures()
+        committed, interim = (_two(found["delay_s"][kind]) for kind in ("committed", "interim"))
+        span = f"{100 * found['wer_low']:.1f} to {100 * found['wer_high']:.1f}"
+        rates = (f"{100 * one['wer']:.1f}" for one in (found, found["interim"]))
+        table.add_row(found["label"], next(rates), span, *committed, next(rates), *interim)
+    console.print(table)
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = benchmark_parser("tradeoff", __doc__, SIZES, threads=1)
+    add_limit(parser)
+    parser.add_argument("--around", default="300:1200", help="sizes at which the others vary")
+    parser.add_argument("--reluctance", default="0,0.75,2.5", help="values beside the recogniser's own")
+    parser.add_argument("--beams", default="2,4", help="widths beside 1")
+    parser.add_argument("--slots", type=int, default=8, help="streams that run as one batch")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the curve")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parse_arguments(arguments)
+    points = choose_points(args)
+    console = wide_console()
+    cache = TranscriptCache(args.json.with_suffix(".transcripts.jsonl"))
+    times = ReferenceTimes(cache, args.model)
+    tars = [SpeechTar(path) for path in args.data]
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        outcomes, facts = run_points(TradeoffRun(tars, args.limit, cache, times, progress), args, points)
+        whole = AccuracyRun(tars, args.limit, cache, times, progress).offline(
+            args.model, args.device, args.threads
+        )
+    cache.close()
+    print_points(console, outcomes)
+    offline = rate_figures([errors for outcome in whole for errors in outcome.errors])
+    figures = [outcome.figures() for outcome in outcomes]
+    report = {"sets": [tar.name for tar in tars], "offline": offline, "points": figures}
+    write_report(args.json, report, facts)
+    if args.plot:
+        plot_tradeoff(figures, offline, args.around, args.plot)
+
+
+def _two(delays: Mapping[str, float | None]) -> list[str]:
+    """Median and P95; dashes where no word was recognised."""
+    values = (delays[name] for name in ("median", "p95"))
+    return ["-" if value is None else f"{value:.2f}" for value in values]
+
+
+def _reluctance(point: Point) -> float:
+    return point.reluctance
+
+
+def _then_quiet(tar: SpeechTar, key: str) -> Clip:
+    clip = tar.read(key)
+    return replace(clip, samples=np.concatenate([clip.samples, np.zeros(QUIET_SAMPLES, np.float32)]))
+
+
+if __name__ == "__main__":
+    main()
