@@ -62,15 +62,14 @@ class StreamingLogMel:
             return torch.zeros(0, self.n_mels)
         pieces = buffer.double().unfold(0, N_FFT, HOP_LENGTH)[:frames]
         power = torch.fft.rfft(pieces * self._window).abs().square()
-        log_power = (power @ self._filters).clamp(min=FLOOR).log10().float()
-        return self._clamp(state, log_power)
+        return self._clamp(state, (power @ self._filters).clamp(min=FLOOR).log10().float())
 
     @staticmethod
-    def _clamp(state: MelState, log_power: Tensor) -> Tensor:
+    def _clamp(state: MelState, power: Tensor) -> Tensor:
         """Whisper's clamp and scale, with the maximum up to each frame."""
-        loudest = torch.cummax(log_power.amax(1), 0).values.clamp(min=state.loudest)
+        loudest = torch.cummax(power.amax(1), 0).values.clamp(min=state.loudest)
         state.loudest = float(loudest[-1])
-        return (torch.maximum(log_power, loudest[:, None] - 8.0) + 4.0) / 4.0
+        return scaled(power, loudest[:, None])
 
 
 def log_mel(samples: Tensor, n_mels: int = 80) -> Tensor:
@@ -78,11 +77,20 @@ def log_mel(samples: Tensor, n_mels: int = 80) -> Tensor:
 
     It has Whisper's reflected end, so its last two frames are of samples that the stream does not have.
     """
+    power = log_power(samples, n_mels)
+    return scaled(power, torch.cummax(power.amax(1), 0).values[:, None])
+
+
+def log_power(samples: Tensor, n_mels: int = 80) -> Tensor:
+    """Log10 mel power of a whole recording, shape = (frames, n_mels), float32, before any clamp."""
     window = torch.hann_window(N_FFT, dtype=torch.float64)
     spectrum = torch.stft(samples.double(), N_FFT, HOP_LENGTH, window=window, return_complex=True)
-    log_power = (spectrum[:, :-1].abs().square().T @ _filters(n_mels)).clamp(min=FLOOR).log10().float()
-    loudest = torch.cummax(log_power.amax(1), 0).values
-    return (torch.maximum(log_power, loudest[:, None] - 8.0) + 4.0) / 4.0
+    return (spectrum[:, :-1].abs().square().T @ _filters(n_mels)).clamp(min=FLOOR).log10().float()
+
+
+def scaled(power: Tensor, loudest: Tensor) -> Tensor:
+    """Whisper's clamp at 80 dB below the loudest, and its scale."""
+    return (torch.maximum(power, loudest - 8.0) + 4.0) / 4.0
 
 
 @cache

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from voicewire.asr.errors import WeightsError
@@ -129,3 +129,36 @@ def _pair(module: str, pair: dict[str, Tensor], config: PeftConfig, file: Path) 
             f"{file}: {module} has rank {pair['A'].shape[0]} and {CONFIG_FILE} says {config.rank_of(module)}"
         )
     return LowRank(pair["A"], pair["B"], config.scale_of(module))
+
+
+def write_peft(folder: Path, changes: dict[str, LowRank], base: str, targets: tuple[str, ...]) -> None:
+    """Write an adapter as PEFT does, in float16.
+
+    Args:
+        folder: made where it is missing.
+        changes: by the name of the weight, all of one rank.
+        base: what it is for, in words.
+        targets: what the adapted modules' names end in.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (rank,) = {change.down.shape[0] for change in changes.values()}
+    config = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted(targets),
+        "inference_mode": True,
+    }
+    tensors = {}
+    for name, change in changes.items():
+        module = f"base_model.model.{name.removesuffix('.weight')}"
+        tensors[f"{module}.lora_A.weight"] = change.down.half().contiguous()
+        tensors[f"{module}.lora_B.weight"] = (change.up * change.scale).half().contiguous()
+    save_file(tensors, folder / TENSORS_FILE)
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from voicewire.client.commands.caption import caption
 from voicewire.client.commands.demo import demo
 from voicewire.client.commands.doctor import doctor
 from voicewire.client.commands.serve import serve
+from voicewire.client.commands.train import export, fit, prepare
 from voicewire.client.commands.transcribe import transcribe
 from voicewire.client.errors import ClientError
 
@@ -74,6 +75,13 @@ def main(
 
 for command in (serve, caption, transcribe, demo, doctor):
     app.command(command.__name__)(told(command))
+
+training = typer.Typer(
+    help="Train an adapter: prepare recordings, fit, export.", no_args_is_help=True, rich_markup_mode="rich"
+)
+for part in (prepare, fit, export):
+    training.command(part.__name__)(told(part))
+app.add_typer(training, name="train")
 
 if __name__ == "__main__":
     app()

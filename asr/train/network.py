@@ -1,0 +1,199 @@
+"""The model as it is trained: whole windows in batches, in the very layout that the recogniser runs, its weights
+those of the frozen model plus a low-rank change.
+
+The masked arithmetic is that of masked.py, batched; a test holds the two together.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from whisper.model import ModelDimensions
+
+from voicewire.asr.checkpoint import Checkpoint
+from voicewire.asr.low_rank import LowRank
+from voicewire.asr.model import CausalWhisper, State, streaming_layout
+from voicewire.asr.train.attention import BlockAttention, Group
+
+
+class Text(NamedTuple):
+    """Rows for the decoder, padded to the longest window.
+
+    Attributes:
+        tokens, positions: shape = (windows, rows).
+        seen: which rows of its own window a row sees, additive mask, shape = (windows, 1, rows, rows).
+        heard: which frames it sees, additive mask, shape = (windows, 1, rows, frames).
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    seen: Tensor
+    heard: Tensor
+
+    def to(self, device: torch.device) -> "Text":
+        return Text(*(tensor.to(device) for tensor in self))
+
+
+class WindowedWhisper(CausalWhisper):
+    """CausalWhisper with a way through it, for whole windows."""
+
+    def forward(self, mel: Tensor, groups: list[Group], text: Text | None) -> tuple[Tensor, Tensor | None]:
+        """Mel, shape = (windows, 2 frames, n_mels) -> the encoder's output, shape = (windows, frames, n_state),
+        and the decoder's rows, ready for the projection, shape = (windows, rows, n_state).
+        """
+        features = self._encode(mel, groups)
+        return features, None if text is None else self._decode(features, text)
+
+    def _encode(self, mel: Tensor, groups: list[Group]) -> Tensor:
+        encoder = self.encoder
+        with torch.no_grad():  # never adapted
+            x = mel.to(encoder.positions.dtype).transpose(1, 2)
+            for conv, stride in ((encoder.conv1, 1), (encoder.conv2, 2)):
+                weight = conv.weight.view(conv.out_features, -1, 3)
+                x = F.gelu(F.conv1d(x, weight, conv.bias, stride=stride, padding=1))
+            x = x.transpose(1, 2) + encoder.positions[: x.shape[2]]
+        for block in encoder.blocks:
+            qkv = block.attention.qkv(block.attention.norm(x))
+            q, k, v = (part.contiguous() for part in _heads(qkv, 3, self.dims.n_audio_head))
+            mixed: Tensor = BlockAttention.apply(q, k, v, groups)
+            x = x + block.attention.out(_joined(mixed))
+            x = block.mlp(x)
+        return encoder.norm(x)
+
+    def _decode(self, features: Tensor, text: Text) -> Tensor:
+        decoder, heads = self.decoder, self.dims.n_text_head
+        kv = _heads(decoder.cross_kv(features), 2 * len(decoder.blocks), heads)
+        x = decoder.embedding[text.tokens] + decoder.positions[text.positions]
+        for layer, block in enumerate(decoder.blocks):
+            q, k, v = _heads(block.attention.qkv(block.attention.norm(x)), 3, heads)
+            x = x + block.attention.out(_mix(q, k, v, text.seen))
+            (q,) = _heads(block.cross.query(block.cross.norm(x)), 1, heads)
+            x = x + block.cross.out(_mix(q, kv[2 * layer], kv[2 * layer + 1], text.heard))
+            x = block.mlp(x)
+        return decoder.norm(x)
+
+
+class AdaptedWhisper(nn.Module):
+    """A frozen Whisper and its trainable change.
+
+    Attributes:
+        down, up: the two factors by the name of the weight that they change, dots written as slashes.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        targets: Iterable[str],
+        rank: int,
+        dtype: torch.dtype = torch.bfloat16,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        super().__init__()
+        self.dims: ModelDimensions = checkpoint.dims
+        self.dtype = dtype
+        self._state = {name: tensor.float().to(device) for name, tensor in checkpoint.state.items()}
+        with torch.device("meta"):
+            self._shell = (WindowedWhisper(checkpoint.dims),)  # in a tuple, so that it is no submodule
+        self._frozen = self._cast(streaming_layout(self.dims, self._state))
+        self.down, self.up = nn.ParameterDict(), nn.ParameterDict()
+        for name in target_weights(checkpoint.state, targets):
+            outputs, inputs = checkpoint.state[name].shape
+            down = torch.empty(rank, inputs)
+            nn.init.kaiming_uniform_(down, a=math.sqrt(5))  # as PEFT begins
+            self.down[_key(name)] = nn.Parameter(down.to(device))
+            self.up[_key(name)] = nn.Parameter(torch.zeros(outputs, rank, device=device))
+
+    def _cast(self, layout: State) -> State:
+        return {name: tensor.to(self.dtype) for name, tensor in layout.items()}
+
+    @property
+    def device(self) -> torch.device:
+        return self._frozen["decoder.embedding"].device
+
+    @property
+    def embedding(self) -> Tensor:
+        """(n_vocab, n_text_state), frozen."""
+        return self._frozen["decoder.embedding"]
+
+    @property
+    def frozen(self) -> State:
+        """The unmodified model, in the streaming layout."""
+        return self._frozen
+
+    def adapted(self) -> State:
+        """The model with its change, in the streaming layout.
+
+        The change is added to the weights before anything is multiplied by them: two thin products beside each
+        full one cost more than this.
+        """
+        state = dict(self._state)
+        for key, up in self.up.items():
+            name = _name(key)
+            state[name] = torch.addmm(state[name], up, self.down[key])
+        layout = streaming_layout(self.dims, state)
+        return {
+            name: tensor.to(self.dtype) if tensor.requires_grad else self._frozen[name]
+            for name, tensor in layout.items()
+        }
+
+    def run(
+        self, weights: State, mel: Tensor, groups: list[Group], text: Text | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """As WindowedWhisper.forward, with `frozen` or `adapted()` weights."""
+        return functional_call(self._shell[0], weights, (mel, groups, text), tie_weights=False, strict=True)
+
+    # ---- the change as others keep it
+
+    def changes(self) -> dict[str, LowRank]:
+        """By the name of the weight, as the adapter formats give them; on the CPU."""
+        return {
+            _name(key): LowRank(self.down[key].detach().cpu(), up.detach().cpu(), 1.0)
+            for key, up in self.up.items()
+        }
+
+    @torch.no_grad()
+    def begin_with(self, changes: dict[str, LowRank]) -> None:
+        """Starts from an adapter of the same or a lower rank; what it does not change begins as new.
+
+        Raises:
+            ValueError: it changes what is not a target, or has a higher rank.
+        """
+        for name, change in changes.items():
+            key = _key(name)
+            if key not in self.up or change.down.shape[0] > self.down[key].shape[0]:
+                raise ValueError(f"the adapter to begin with changes {name} with rank {change.down.shape[0]}")
+            rank = change.down.shape[0]
+            self.down[key][:rank] = change.down
+            self.up[key][:, :rank] = change.up * change.scale
+
+
+def target_weights(state: State, targets: Iterable[str]) -> list[str]:
+    """Names of the weights whose module ends in one of the targets, in the model's order."""
+    endings = tuple(f".{target}.weight" for target in targets)
+    return [name for name, tensor in state.items() if name.endswith(endings) and tensor.ndim == 2]
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")
+
+
+def _name(key: str) -> str:
+    return key.replace("/", ".")
+
+
+def _heads(x: Tensor, parts: int, heads: int) -> Tensor:
+    """(windows, rows, parts * heads * dim) -> (parts, windows, heads, rows, dim)"""
+    return x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4)
+
+
+def _joined(x: Tensor) -> Tensor:
+    """(windows, heads, rows, dim) -> (windows, rows, heads * dim)"""
+    return x.transpose(1, 2).flatten(2)
+
+
+def _mix(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    return _joined(torch.softmax(q @ k.transpose(2, 3) + mask, -1) @ v)
