@@ -7,6 +7,7 @@ from voicewire.asr.errors import SettingsError
 SAMPLE_RATE = 16_000
 FRAME_MS = 20  # of an encoder frame
 FRAME_S = FRAME_MS / 1000
+LOOKAHEAD_MS = 400
 FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 
 
@@ -18,6 +19,9 @@ class StreamSettings:
         chunk_ms: a tick: how often new audio is looked at, 100 to 300, a multiple of 20.
         commit_ms: the length of a committed block, `chunk_ms` to 1200, a multiple of 20. Longer is more
             accurate and later; equal to `chunk_ms` is the single causal pass of the CarelessWhisper paper.
+        lookahead_ms: audio behind a block that is heard before the block is settled, 0 to 600, a multiple of 20, so
+            that the encoder's frames at a block's end are not blind to what follows. None: 400, but 0 where
+            `commit_ms` equals `chunk_ms`.
         endpoint_ms: a pause of this length after words ends the utterance, 200 to 10,000.
         language: the language that is spoken, as Whisper's code for it.
         interim: whether to look at the audio between commits and so give a tail.
@@ -27,6 +31,7 @@ class StreamSettings:
 
     chunk_ms: int = 300
     commit_ms: int = 1200
+    lookahead_ms: int | None = None
     endpoint_ms: int = 700
     language: str = "en"
     interim: bool = True
@@ -36,6 +41,8 @@ class StreamSettings:
     def __post_init__(self) -> None:
         _check("chunk_ms", self.chunk_ms, 100, 300, FRAME_MS)
         _check("commit_ms", self.commit_ms, 100, 1200, FRAME_MS)
+        if self.lookahead_ms is not None:
+            _check("lookahead_ms", self.lookahead_ms, 0, 600, FRAME_MS)
         _check("endpoint_ms", self.endpoint_ms, 200, 10_000, 1)
         _check("beam", self.beam, 1, 8, 1)
         if self.commit_ms < self.chunk_ms:
@@ -51,6 +58,12 @@ class StreamSettings:
     @property
     def commit_frames(self) -> int:
         return self.commit_ms // FRAME_MS
+
+    @property
+    def lookahead_frames(self) -> int:
+        if self.lookahead_ms is not None:
+            return self.lookahead_ms // FRAME_MS
+        return LOOKAHEAD_MS // FRAME_MS if self.commit_ms > self.chunk_ms else 0
 
     def with_changes(
         self, *, chunk_ms: int | None = None, commit_ms: int | None = None, endpoint_ms: int | None = None

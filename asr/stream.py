@@ -35,6 +35,7 @@ LEAST_CERTAINTY = 0.8  # of a word; 1 in 2000 spoken words has less, nine in ten
 LEAST_FIRST_PROBABILITY = {1: 0.7, 2: 0.3, 3: 0.3}
 NEWS_S = 0.3  # a word is due this long after its end at most
 TAIL_PASSES = 2
+SETTLE_S = 0.2  # how much audio must lie behind a word before it is said for good
 QUIET_S = 0.25  # a pause at which a window may be left
 TOKENS_PER_S = 20  # bounds the time of a tick; fast speech has 8
 LEAST_TOKENS = 12
@@ -74,6 +75,7 @@ class Plan:
         frames: the tick's end, as a position in the window.
         tag: of the flush.
         last: whether nothing may be left open: a flush, or the end of an utterance.
+        ahead: of the frames up to the tick's end, how many are heard but not settled.
     """
 
     kind: Kind
@@ -82,6 +84,7 @@ class Plan:
     frames: int
     tag: str | None = None
     last: bool = False
+    ahead: int = 0
 
 
 @dataclass
@@ -134,9 +137,8 @@ class Stream:
 
     def next_tick(self) -> int:
         """Where the next tick ends, as a position in the window."""
-        chunk, commit = self.settings.chunk_frames, self.settings.commit_frames
-        block_end = max(self.window.committed + commit, self.ticked + SHORTEST_FRAMES)
-        return min(self.ticked + chunk, block_end)
+        block_end = max(self._commit_at, self.ticked + SHORTEST_FRAMES)
+        return min(self.ticked + self.settings.chunk_frames, block_end)
 
     def take(self) -> tuple[Tensor, FlushMark | None] | None:
         """The audio up to the next tick or flush, whichever comes first; None where it has not come yet."""
@@ -214,12 +216,19 @@ class Stream:
         if kind is Kind.LISTEN or (kind is Kind.TAIL and not (listening and self._news())):
             return Plan(Kind.LISTEN, [], None, end)
         block = Block(self.slot, window.committed, end)
+        last = self._utterance_over()
+        ahead = 0 if last else self.settings.lookahead_frames
         return Plan(
-            kind, [block], self._request(end, kind) if listening else None, end, last=self._utterance_over()
+            kind, [block], self._request(end, kind) if listening else None, end, last=last, ahead=ahead
         )
 
+    @property
+    def _commit_at(self) -> int:
+        """Where a tick must end so that the next block can be settled, as a position in the window."""
+        return self.window.committed + self.settings.commit_frames + self.settings.lookahead_frames
+
     def _kind(self, end: int) -> Kind:
-        if end >= self.window.committed + self.settings.commit_frames or self._utterance_over():
+        if end >= self._commit_at or self._utterance_over():
             return Kind.COMMIT
         return Kind.TAIL if self.settings.interim else Kind.LISTEN
 
@@ -270,7 +279,9 @@ class Stream:
     def _settle(self, plan: Plan, decoded: Decoded | None) -> list[Event]:
         """A commit or a flush: what was decoded is said for good."""
         tokens = self._timed(decoded) if decoded is not None else []
-        settled = len(tokens) - (decoded.unsettled if decoded else 0)
+        agreed = len(tokens) - (decoded.unsettled if decoded else 0)
+        settled = agreed if plan.last else min(agreed, self._heard_out(tokens, plan.frames))
+        self.beams = [(*(spoken.token for spoken in tokens[settled:agreed]), *beam) for beam in self.beams]
         tokens, tail = tokens[:settled], tokens[settled:]
         events: list[Event] = []
         loop = repeated([*self.window.prefix[self.window.prompt :], *(spoken.token for spoken in tokens)])
@@ -284,8 +295,9 @@ class Stream:
         if believed < len(tokens):
             self.restart_s = tokens[-1].end_s
             tokens, tail = tokens[:believed], []
-        self.window.commit(plan.frames, tokens, decoded=decoded is not None)
+        self.window.commit(plan.frames - plan.ahead, tokens, decoded=decoded is not None)
         self.draft = [spoken.token for spoken in tail]
+        tail = tail if self.settings.interim else []
         self.unsent += tokens
         count = len(self.unsent) if plan.kind is Kind.FLUSH else finished(self.vocabulary, self.unsent)
         words = make_words(self.vocabulary, self.unsent[:count], self.loudness, self.clock_s)
@@ -299,6 +311,16 @@ class Stream:
             events.append(self.utterance.endpoint())
             self.utterance = Utterance(self.utterance.number + 1)
         return events
+
+    def _heard_out(self, tokens: list[SpokenToken], frames: int) -> int:
+        """How many of the tokens belong to words that have enough audio behind them at a position in the window."""
+        until_s = (self.window.start + frames) * FRAME_S - SETTLE_S
+        count = 0
+        for group in self.vocabulary.groups([spoken.token for spoken in tokens]):
+            if tokens[count + len(group) - 1].end_s > until_s:
+                break
+            count += len(group)
+        return count
 
     def _timed(self, decoded: Decoded) -> list[SpokenToken]:
         return time_tokens(
@@ -351,7 +373,7 @@ class Stream:
         window = self.window
         if self.restart_s is not None:
             position = round((self.restart_s - window.start_s) / FRAME_S)
-            return Rollover(min(max(position, 0), window.committed), [])
+            return Rollover(min(max(position, 0), window.available), [])
         quiet = self.gate.pause_s >= QUIET_S
         if not window.must_leave(quiet):
             return None

@@ -126,13 +126,13 @@ def _cost(window: Window, cut: tuple[float, int], end_s: float) -> float:
 
 def _cut(window: Window, at_s: float, index: int) -> Rollover:
     position = round((at_s - window.start_s) / FRAME_S)
-    return Rollover(min(max(position, 0), window.committed), window.spoken[index:])
+    return Rollover(min(max(position, 0), window.available), window.spoken[index:])
 
 
 def next_window(window: Window, rollover: Rollover, prompt: list[int]) -> Window:
     """The window that follows, its frames not yet encoded."""
     start = window.start + rollover.keep_from
-    committed = window.committed - rollover.keep_from
+    committed = max(0, window.committed - rollover.keep_from)  # the last word may lie in what is not settled
     ends = [round((spoken.end_s + DUE_S) / FRAME_S) - start for spoken in rollover.spoken]
     # A token's row predicts the token after it, so it sees as far as that one needs.
     limits = [*ends[:1] * len(prompt), *ends[1:]] if ends else []
