@@ -313,7 +313,7 @@ class Stream:
         return events
 
     def _heard_out(self, tokens: list[SpokenToken], frames: int) -> int:
-        """How many of the tokens belong to words that have enough audio behind them at a position in the window."""
+        """How many of the tokens belong to words with enough audio behind them, at a position in the window."""
         until_s = (self.window.start + frames) * FRAME_S - SETTLE_S
         count = 0
         for group in self.vocabulary.groups([spoken.token for spoken in tokens]):
