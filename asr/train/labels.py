@@ -13,6 +13,7 @@ from whisper.tokenizer import Tokenizer
 
 PUNCTUATION_S = 0.5  # a stop may come this long after its word, if no other word comes before
 _UNWANTED = re.compile(r"[\"“”„«»()\[\]{}<>*_~…—–♪#]")  # noqa: RUF001 - what Whisper may not say in a stream
+_SOUNDS = re.compile(r"[\w&%+=@$€£]")
 _CLOSING = re.compile(r"[\s.,?!;:'\"\-)\]]+")
 _SENTENCE_END = re.compile(r"[.?!][\"']?$")
 _KEEPS_ITS_CAPITAL = {"i", "i'm", "i'll", "i've", "i'd"}
@@ -49,12 +50,17 @@ def spell(reference: list[str], heard: list[str]) -> tuple[list[str], list[bool]
 
 
 def tidy(words: list[str], *, begins: bool = True) -> list[str]:
-    """Words without what a stream may not say; sentences, and what `begins` one, with a capital."""
+    """Words without what a stream may not say; sentences, and what `begins` one, with a capital.
+
+    Returns:
+        as many words; one that is punctuation alone becomes empty.
+    """
     tidied: list[str] = []
     for word in words:
         clean = _UNWANTED.sub("", word).strip()
-        if not re.search(r"\w", clean):
-            clean = word.strip() if re.search(r"\w", word) else "-"
+        if not _SOUNDS.search(clean):
+            tidied.append("")
+            continue
         if begins:
             clean = clean[:1].upper() + clean[1:]
         tidied.append(clean)
@@ -64,7 +70,8 @@ def tidy(words: list[str], *, begins: bool = True) -> list[str]:
 
 def is_written(text: str) -> bool:
     """Whether a text has both cases and stops, as people write."""
-    return bool(re.search(r"[a-z]", text) and re.search(r"[A-Z]", text) and re.search(r"[.,?!]", text))
+    both = any(letter.islower() for letter in text) and any(letter.isupper() for letter in text)
+    return both and re.search(r"[.,?!]", text) is not None
 
 
 def tokenise(words: list[str], tokenizer: Tokenizer) -> list[WordTokens]:
@@ -119,4 +126,4 @@ def _plain(word: str) -> str:
 
 
 def _keys(words: list[str]) -> list[str]:
-    return [re.sub(r"[^a-z0-9']", "", word.lower()) for word in words]
+    return [re.sub(r"[^\w']", "", word.lower().replace("’", "'")) for word in words]  # noqa: RUF001

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from voicewire.asr.errors import AudioError
 from voicewire.asr.settings import SAMPLE_RATE
 from voicewire.asr.train import labels
 from voicewire.asr.train.labels import WordTokens
@@ -26,6 +27,7 @@ LONGEST_S = WINDOW_S - 1
 SHORTEST_S = 0.5
 LEAST_AGREEMENT = 0.4  # of a reference with what Whisper hears: below it, the two are rarely of one audio
 LEAST_CONFIDENCE = 0.75  # mean probability of tokens, of a transcript that stands in for a reference
+MOST_TOLD = 5  # damaged recordings
 MOST_LABELS = 400  # tokens of a window, of the decoder's 448
 Told = Callable[[float], None]
 """Called with each recording's seconds."""
@@ -62,12 +64,30 @@ class Packed:
 
 @dataclass
 class Summary:
-    """What became of a tar's recordings."""
+    """What became of a tar's recordings.
+
+    Attributes:
+        kept: utterances.
+        dropped: recordings that are too short or too long, in another language, or not surely what the text says.
+        seconds: of what was kept.
+        noise_s: of recordings in which nothing is said.
+        damaged: what is wrong with the recordings that cannot be read, for the first of them.
+        damaged_count: how many cannot be read.
+        was_there: whether the tar was prepared before, so that nothing was done.
+    """
 
     kept: int = 0
     dropped: int = 0
     seconds: float = 0.0
     noise_s: float = 0.0
+    damaged: list[str] = field(default_factory=list)
+    damaged_count: int = 0
+    was_there: bool = False
+
+    def note_damage(self, error: AudioError) -> None:
+        self.damaged_count += 1
+        if len(self.damaged) < MOST_TOLD:
+            self.damaged.append(str(error))
 
 
 @dataclass(frozen=True)
@@ -98,22 +118,28 @@ class Preparer:
         self._teacher = teacher
         self._least = {True: least_agreement, False: least_confidence}
         self._tokenizer = teacher.vocabulary.tokenizer
+        self._language = self._tokenizer.language or "en"  # models of English alone name none
 
     def prepare(self, tar: Path, folder: Path, share: float = 1.0, told: Told = lambda _: None) -> Summary:
-        """One tar to one shard; a shard that is there already is left as it is.
+        """One tar to one shard; a shard that is there already is left as it is. A recording that cannot be read is
+        left out and told of.
 
         Raises:
-            AudioError: the tar cannot be read.
+            AudioError: the tar cannot be read, or none of its recordings can.
             OSError: the folder cannot be written to.
         """
         summary = Summary()
         if is_prepared(folder, tar.stem):
+            summary.was_there = True
             return summary
         writer = ShardWriter(folder, tar.stem)
         try:
-            packed = self._pack(_told(read_tar(tar, share), told), writer, summary)
+            recordings = read_tar(tar, share, summary.note_damage)
+            packed = self._pack(_told(recordings, told), writer, summary)
             for windows in _batches(packed, self._teacher.count):
                 self._label(windows, writer, summary)
+            if summary.damaged and not writer.count and not summary.dropped:
+                raise AudioError(f"{tar}: no recording can be read; the first: {summary.damaged[0]}")
             writer.close()
         finally:
             writer.abandon()
@@ -130,7 +156,7 @@ class Preparer:
                 summary.noise_s += recording.duration_s
                 continue
             fits = SHORTEST_S <= recording.duration_s <= LONGEST_S
-            if not fits or recording.language != self._tokenizer.language:
+            if not fits or recording.language not in ("", self._language):
                 summary.dropped += 1
                 continue
             labelled = bool(recording.text)
@@ -154,9 +180,10 @@ class Preparer:
         groups = self._teacher.vocabulary.groups(heard.tokens)
         words, trust, done = [], [], 0
         for group in groups:
-            text = labels.tidy([self._tokenizer.decode(group)], begins=False)
-            words += labels.tokenise(text, self._tokenizer)
-            trust.append(float(np.mean(heard.probabilities[done : done + len(group)])))
+            (text,) = labels.tidy([self._tokenizer.decode(group)], begins=False)
+            if text:
+                words += labels.tokenise([text], self._tokenizer)
+                trust.append(float(np.mean(heard.probabilities[done : done + len(group)])))
             done += len(group)
         return Draft(words, trust, None)
 
@@ -172,10 +199,11 @@ class Preparer:
             for index in range(len(references))
             for word in labels.tidy([w for w, owner in zip(spelled, owners, strict=True) if owner == index])
         ]
-        words = labels.tokenise(tidied, self._tokenizer)
+        said = [place for place, word in enumerate(tidied) if word]
+        words = labels.tokenise([tidied[place] for place in said], self._tokenizer)
         if sum(len(word.tokens) for word in words) > MOST_LABELS:
             return Draft([], [], [])
-        return Draft(words, [float(one) for one in known], owners)
+        return Draft(words, [float(known[place]) for place in said], [owners[place] for place in said])
 
     def _write(
         self,
@@ -198,7 +226,7 @@ class Preparer:
                 continue
             words = [draft.words[place] for place in mine]
             own = [
-                (max(0.0, begin - start), min(max(0.0, end - start), recording.duration_s))
+                (_within(begin - start, recording), _within(end - start, recording))
                 for begin, end in spans[firsts[mine[0]] : firsts[mine[-1] + 1]]
             ]
             tokens = [token for word in words for token in word.tokens]
@@ -221,6 +249,10 @@ def _known(recording: Recording) -> dict[str, Any]:
     """What the model card will need."""
     wanted = ("speaker", "corpus", "licence", "source")
     return {name: recording.facts[name] for name in wanted if recording.facts.get(name)}
+
+
+def _within(time_s: float, recording: Recording) -> float:
+    return min(max(0.0, time_s), recording.duration_s)
 
 
 def _told(recordings: Iterable[Recording], told: Told) -> Iterator[Recording]:

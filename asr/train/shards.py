@@ -63,13 +63,18 @@ class Utterance:
 
 
 class ShardWriter:
-    """Collects a tar's utterances; nothing is visible before `close`."""
+    """Collects a tar's utterances; nothing is visible before `close`.
+
+    Attributes:
+        count: utterances so far.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._name = folder, name
         self._temporary = folder / f".{name}.{os.getpid()}.part"
         self._audio = self._temporary.open("wb")
+        self.count = 0
         self._lines: list[str] = []
         self._samples = 0
 
@@ -78,6 +83,7 @@ class ShardWriter:
         utterance = Utterance(key, self._samples, len(samples), **labels)
         self._audio.write((np.clip(samples, -1, 1) * FULL_SCALE).astype("<i2").tobytes())
         self._samples += len(samples)
+        self.count += 1
         self._lines.append(json.dumps(asdict(utterance), ensure_ascii=False))
 
     def close(self) -> None:
@@ -123,7 +129,10 @@ class Shard:
     def open(cls, folder: Path, name: str) -> "Shard":
         """Raises AudioError where a file is missing or damaged."""
         try:
-            samples = np.memmap(audio_file(folder, name), dtype="<i2", mode="r")
+            audio = audio_file(folder, name)
+            # an empty file cannot be mapped: nothing of that tar was kept
+            empty = audio.stat().st_size == 0
+            samples = np.zeros(0, "<i2") if empty else np.memmap(audio, dtype="<i2", mode="r")
             utterances = [
                 Utterance(**json.loads(line))
                 for line in label_file(folder, name).read_text(encoding="utf-8").splitlines()
@@ -141,10 +150,11 @@ class Shard:
 
 
 def open_shards(folders: Iterable[Path]) -> list[Shard]:
-    """All shards of the folders. Raises AudioError where there are none, or one is damaged."""
-    folders = list(folders)
-    shards = [Shard.open(folder, file.stem) for folder in folders for file in sorted(folder.glob("*.jsonl"))]
-    if not shards:
-        where = ", ".join(str(folder) for folder in folders)
-        raise AudioError(f"nothing is prepared in {where}: run `voicewire train prepare` first")
+    """All shards of the folders. Raises AudioError where a folder has none, or one is damaged."""
+    shards: list[Shard] = []
+    for folder in folders:
+        found = [Shard.open(folder, file.stem) for file in sorted(folder.glob("*.jsonl"))]
+        if not found:
+            raise AudioError(f"nothing is prepared in {folder}: run `voicewire train prepare` first")
+        shards += found
     return shards
