@@ -6,6 +6,7 @@ merged into something that its makers did not mean.
 
 import json
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,5 +161,8 @@ def write_peft(folder: Path, changes: dict[str, LowRank], base: str, targets: tu
         module = f"base_model.model.{name.removesuffix('.weight')}"
         tensors[f"{module}.lora_A.weight"] = change.down.half().contiguous()
         tensors[f"{module}.lora_B.weight"] = (change.up * change.scale).half().contiguous()
-    save_file(tensors, folder / TENSORS_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    # A server may be loading what stood here before.
+    save_file(tensors, folder / f"{TENSORS_FILE}.part")
+    os.replace(folder / f"{TENSORS_FILE}.part", folder / TENSORS_FILE)
+    (folder / f"{CONFIG_FILE}.part").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    os.replace(folder / f"{CONFIG_FILE}.part", folder / CONFIG_FILE)

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from whisper.model import ModelDimensions
 
 from voicewire.asr.checkpoint import Checkpoint
+from voicewire.asr.errors import SettingsError
 from voicewire.asr.low_rank import LowRank
 from voicewire.asr.model import CausalWhisper, State, streaming_layout
 from voicewire.asr.train.attention import BlockAttention, Group
@@ -92,6 +93,7 @@ class AdaptedWhisper(nn.Module):
         dtype: torch.dtype = torch.bfloat16,
         device: str | torch.device = "cpu",
     ) -> None:
+        """Raises SettingsError where no weight is a target."""
         super().__init__()
         self.dims: ModelDimensions = checkpoint.dims
         self.dtype = dtype
@@ -100,7 +102,10 @@ class AdaptedWhisper(nn.Module):
             self._shell = (WindowedWhisper(checkpoint.dims),)  # in a tuple, so that it is no submodule
         self._frozen = self._cast(streaming_layout(self.dims, self._state))
         self.down, self.up = nn.ParameterDict(), nn.ParameterDict()
-        for name in target_weights(checkpoint.state, targets):
+        names = target_weights(checkpoint.state, targets)
+        if not names:
+            raise SettingsError("the settings' targets name no layer of the model: leave them out")
+        for name in names:
             outputs, inputs = checkpoint.state[name].shape
             down = torch.empty(rank, inputs)
             nn.init.kaiming_uniform_(down, a=math.sqrt(5))  # as PEFT begins
@@ -131,14 +136,17 @@ class AdaptedWhisper(nn.Module):
         full one cost more than this.
         """
         state = dict(self._state)
-        for key, up in self.up.items():
-            name = _name(key)
-            state[name] = torch.addmm(state[name], up, self.down[key])
-        layout = streaming_layout(self.dims, state)
-        return {
-            name: tensor.to(self.dtype) if tensor.requires_grad else self._frozen[name]
-            for name, tensor in layout.items()
-        }
+        with (
+            torch.enable_grad()
+        ):  # what needs a gradient is what has changed, also where no gradient is wanted
+            for key, up in self.up.items():
+                name = _name(key)
+                state[name] = torch.addmm(state[name], up, self.down[key])
+            layout = streaming_layout(self.dims, state)
+            return {
+                name: tensor.to(self.dtype) if tensor.requires_grad else self._frozen[name]
+                for name, tensor in layout.items()
+            }
 
     def run(
         self, weights: State, mel: Tensor, groups: list[Group], text: Text | None
@@ -160,13 +168,18 @@ class AdaptedWhisper(nn.Module):
         """Starts from an adapter of the same or a lower rank; what it does not change begins as new.
 
         Raises:
-            ValueError: it changes what is not a target, or has a higher rank.
+            SettingsError: it changes what is not a target, or has a higher rank.
         """
         for name, change in changes.items():
-            key = _key(name)
-            if key not in self.up or change.down.shape[0] > self.down[key].shape[0]:
-                raise ValueError(f"the adapter to begin with changes {name} with rank {change.down.shape[0]}")
-            rank = change.down.shape[0]
+            key, rank = _key(name), change.down.shape[0]
+            if key not in self.up:
+                raise SettingsError(
+                    f"the adapter to begin with changes {name}: add its layer to the settings' targets"
+                )
+            if rank > self.down[key].shape[0]:
+                raise SettingsError(
+                    f"the adapter to begin with has rank {rank}: raise the settings' rank to as much"
+                )
             self.down[key][:rank] = change.down
             self.up[key][:, :rank] = change.up * change.scale
 

@@ -5,6 +5,7 @@ Window `index` of a seed is always the same, whatever was made before, so a run 
 had not been.
 """
 
+import logging
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from voicewire.asr.errors import AudioError, SettingsError
 from voicewire.asr.mel import log_power, scaled
 from voicewire.asr.settings import SAMPLE_RATE
 from voicewire.asr.train import augment
@@ -21,6 +23,8 @@ from voicewire.asr.train.labels import in_order
 from voicewire.asr.train.settings import WindowSettings
 from voicewire.asr.train.shards import Shard, Utterance
 from voicewire.asr.train.teacher import WINDOW_S, WINDOW_SAMPLES
+
+log = logging.getLogger(__name__)
 
 MELS = WINDOW_SAMPLES // 160
 MOST_TOKENS = 210
@@ -83,6 +87,7 @@ class WindowMaker(Dataset[list[Window]]):
     """Batches of windows by number."""
 
     def __init__(self, shards: list[Shard], settings: WindowSettings, n_mels: int, batch: int) -> None:
+        """Raises AudioError where no speech is in the shards, SettingsError where none of it may be drawn."""
         self._settings = settings
         self._n_mels = n_mels
         self._batch = batch
@@ -95,6 +100,10 @@ class WindowMaker(Dataset[list[Window]]):
                     self._corpora.setdefault(corpus, []).append((shard, utterance))
                 else:
                     self._noises.append((shard, utterance))
+        if not self._corpora:
+            raise AudioError("no speech has been prepared: prepare recordings in which something is said")
+        for name in settings.weights.keys() - self._corpora.keys():
+            log.warning("a weight is given for %s, of which nothing has been prepared", name)
         hours = {name: _hours(members) for name, members in self._corpora.items()}
         self.hours = hours
         self.noise_hours = _hours(self._noises)
@@ -104,7 +113,10 @@ class WindowMaker(Dataset[list[Window]]):
         self._names = list(hours)
         # a corpus is drawn by utterance, and those of some are longer than those of others
         means = np.array([value / len(self._corpora[name]) for name, value in hours.items()])
-        self._chances = weights / means / np.sum(weights / means)
+        chances = weights / means
+        if not chances.sum() > 0:
+            raise SettingsError("every corpus has the weight 0: nothing could be drawn")
+        self._chances = chances / chances.sum()
 
     def __getitem__(self, number: int) -> list[Window]:
         return [self.window(number * self._batch + place) for place in range(self._batch)]
