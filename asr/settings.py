@@ -19,23 +19,23 @@ class StreamSettings:
         chunk_ms: a tick: how often new audio is looked at, 100 to 300, a multiple of 20.
         commit_ms: the length of a committed block, `chunk_ms` to 1200, a multiple of 20. Longer is more
             accurate and later; equal to `chunk_ms` is the single causal pass of the CarelessWhisper paper.
-        lookahead_ms: audio behind a block that is heard before the block is settled, 0 to 600, a multiple of 20,
-            so that the encoder's frames at a block's end are not blind to what follows. None: 400, but 0 where
-            `commit_ms` equals `chunk_ms`.
         endpoint_ms: a pause of this length after words ends the utterance, 200 to 10,000.
         language: the language that is spoken, as Whisper's code for it.
         interim: whether to look at the audio between commits and so give a tail.
         beam: hypotheses kept at commits; 1 is greedy decoding.
+        lookahead_ms: audio behind a block that is heard before the block is settled, 0 to 600, a multiple of 20,
+            so that the encoder's frames at a block's end are not blind to what follows. None: 400, but 0 where
+            `commit_ms` equals `chunk_ms`.
         gate: whether silence is kept from the decoder. Off only for tests and measurements.
     """
 
     chunk_ms: int = 300
     commit_ms: int = 1200
-    lookahead_ms: int | None = None
     endpoint_ms: int = 700
     language: str = "en"
     interim: bool = True
     beam: int = 1
+    lookahead_ms: int | None = None
     gate: bool = True
 
     def __post_init__(self) -> None:

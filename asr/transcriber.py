@@ -36,13 +36,14 @@ class StreamingTranscriber:
         language: str = "en",
         interim: bool = True,
         beam: int = 1,
+        lookahead_ms: int | None = None,
         adapter: str | Path = "default",
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
     ) -> "StreamingTranscriber":
         """Loads a model with room for one stream; see StreamSettings and BatchTranscriber.load."""
-        settings = StreamSettings(chunk_ms, commit_ms, endpoint_ms, language, interim, beam)
+        settings = StreamSettings(chunk_ms, commit_ms, endpoint_ms, language, interim, beam, lookahead_ms)
         batch = BatchTranscriber.load(
             model,
             slots=1,
