@@ -55,7 +55,7 @@ class Outcome:
         figures |= {"utterances": len(self.utterances), "minutes": round(minutes, 2)}
         figures["insertions_per_minute"] = figures["insertions"] / minutes if minutes else None
         if base:
-            figures |= _difference(self.errors, base.errors)
+            figures |= difference_figures(self.errors, base.errors)
         return figures | self._shown_figures()
 
     def worst(self, count: int) -> list[Utterance]:
@@ -66,7 +66,7 @@ class Outcome:
         interim = [one.interim for one in self.utterances if one.interim]
         if interim:
             figures["interim"] = rate_figures(interim)
-            figures["interim"] |= _difference(interim, self.errors)
+            figures["interim"] |= difference_figures(interim, self.errors)
         seen = sum((one.stability for one in self.utterances if one.stability), Stability())
         if self.settings:
             figures["tail"] = asdict(seen) | {"share": seen.share}
@@ -94,7 +94,8 @@ def rate_figures(errors: Sequence[WordErrors]) -> dict[str, Any]:
     return {"wer": everything.rate} | _bounds("wer", rate_interval(errors)) | asdict(everything)
 
 
-def _difference(errors: Sequence[WordErrors], base: Sequence[WordErrors]) -> dict[str, Any]:
+def difference_figures(errors: Sequence[WordErrors], base: Sequence[WordErrors]) -> dict[str, Any]:
+    """Word error rate over that of `base`, the same utterances, with its interval; {} where there are no words."""
     rate = total(errors).rate
     if rate is None:
         return {}
