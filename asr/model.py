@@ -163,6 +163,31 @@ def streaming_layout(dims: ModelDimensions, state: State) -> State:
     return new
 
 
+def layout_sources(dims: ModelDimensions) -> dict[str, list[tuple[str, float]]]:
+    """Where each product's weight in the streaming layout comes from: openai-whisper's weights whose rows stand
+    below each other in it, and what they are multiplied by.
+    """
+    audio_scale = (dims.n_audio_state // dims.n_audio_head) ** -0.5
+    text_scale = (dims.n_text_state // dims.n_text_head) ** -0.5
+    blocks = [(f"encoder.blocks.{layer}", audio_scale) for layer in range(dims.n_audio_layer)]
+    blocks += [(f"decoder.blocks.{layer}", text_scale) for layer in range(dims.n_text_layer)]
+    sources: dict[str, list[tuple[str, float]]] = {"decoder.cross_kv.weight": []}
+    for block, scale in blocks:
+        query, key, value = (f"{block}.attn.{part}.weight" for part in ("query", "key", "value"))
+        sources[f"{block}.attention.qkv.weight"] = [(query, scale), (key, 1.0), (value, 1.0)]
+        sources[f"{block}.attention.out.weight"] = [(f"{block}.attn.out.weight", 1.0)]
+        sources[f"{block}.mlp.up.weight"] = [(f"{block}.mlp.0.weight", 1.0)]
+        sources[f"{block}.mlp.down.weight"] = [(f"{block}.mlp.2.weight", 1.0)]
+        if block.startswith("decoder."):
+            cross = f"{block}.cross_attn"
+            sources[f"{block}.cross.query.weight"] = [(f"{cross}.query.weight", scale)]
+            sources[f"{block}.cross.out.weight"] = [(f"{cross}.out.weight", 1.0)]
+            sources["decoder.cross_kv.weight"] += [
+                (f"{cross}.{part}.weight", 1.0) for part in ("key", "value")
+            ]
+    return sources
+
+
 def _block(new: State, state: State, block: str, scale: float, *, cross: bool) -> None:
     attention, source = f"{block}.attention", f"{block}.attn"
     query, key, value = (f"{source}.{part}" for part in ("query", "key", "value"))

@@ -74,7 +74,7 @@ def test_a_window_is_what_a_stream_computes(
     text = stack(rows, known, FRAMES, torch.float64)
     with torch.no_grad():
         groups = block_groups(ends, torch.float64, adapted.device)
-        features, hidden = adapted.run(adapted.adapted(), mel, groups, text)
+        features, hidden = adapted.run(mel, groups, text)
         assert hidden is not None
         ours = hidden @ adapted.embedding.T
         for window in range(2):
@@ -91,7 +91,7 @@ def test_the_frozen_model_is_whisper_as_it_is(checkpoint: Checkpoint, adapted: A
     model = CausalWhisper.from_state(checkpoint.dims, checkpoint.state, torch.float64)
     mel = some_mel(1)
     with torch.no_grad():
-        features, _ = adapted.run(adapted.frozen, mel, whole_groups(FRAMES), None)
+        features, _ = adapted.run(mel, whole_groups(FRAMES), None, frozen=True)
         wanted = masked.encode(model, masked.convolve(model, mel[0]), [FRAMES])
     torch.testing.assert_close(features[0], wanted)
 
@@ -119,7 +119,7 @@ def test_gradients_reach_every_factor(adapted: AdaptedWhisper) -> None:
     rows = [draw_rows(2, [5, 6], [1.0, 2.0], [FRAMES], 9, random.Random(1), slack_s=0.1, late=0.0)]
     text = stack(rows, [[1, 2, 5, 6]], FRAMES, torch.float64)
     groups = block_groups([200, FRAMES], torch.float64, adapted.device)
-    features, hidden = adapted.run(adapted.adapted(), some_mel(1), groups, text)
+    features, hidden = adapted.run(some_mel(1), groups, text)
     assert hidden is not None
     (features.square().sum() + hidden.square().sum()).backward()
     missing = [name for name, one in adapted.named_parameters() if one.grad is None or not one.grad.any()]

@@ -70,7 +70,7 @@ def batch_loss(
     groups = block_groups(ends, model.dtype, model.device)
     text = stack(rows, spoiled, FRAMES, model.dtype).to(model.device)
     mel = torch.stack([window.mel for window in windows]).to(model.device)
-    features, hidden = model.run(model.adapted(), mel, groups, text)
+    features, hidden = model.run(mel, groups, text)
     assert hidden is not None
     far = F.mse_loss(features.float(), wanted) / wanted.square().mean()
     return _total(_predictions(model, hidden, rows), rows, opinion, far, settings)
@@ -91,7 +91,7 @@ def _ask_unmodified(
     ]
     text = stack(whole, known, FRAMES, model.dtype).to(model.device)
     mel = torch.stack([window.clean for window in windows]).to(model.device)
-    features, hidden = model.run(model.frozen, mel, whole_groups(FRAMES), text)
+    features, hidden = model.run(mel, whole_groups(FRAMES), text, frozen=True)
     assert hidden is not None
     emit = _places(whole, Kind.EMIT, hidden.shape[1]).to(model.device)
     best = F.linear(hidden.flatten(0, 1)[emit], model.embedding).float().log_softmax(-1).topk(BEST)

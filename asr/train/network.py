@@ -17,8 +17,9 @@ from whisper.model import ModelDimensions
 from voicewire.asr.checkpoint import Checkpoint
 from voicewire.asr.errors import SettingsError
 from voicewire.asr.low_rank import LowRank
-from voicewire.asr.model import CausalWhisper, State, streaming_layout
+from voicewire.asr.model import CausalWhisper, State, layout_sources, streaming_layout
 from voicewire.asr.train.attention import BlockAttention, Group
+from voicewire.asr.train.linear import Change, make_changeable
 
 
 class Text(NamedTuple):
@@ -99,7 +100,9 @@ class AdaptedWhisper(nn.Module):
         self.dtype = dtype
         self._state = {name: tensor.float().to(device) for name, tensor in checkpoint.state.items()}
         with torch.device("meta"):
-            self._shell = (WindowedWhisper(checkpoint.dims),)  # in a tuple, so that it is no submodule
+            shell = WindowedWhisper(checkpoint.dims)
+        self._shell = (shell,)  # in a tuple, so that it is no submodule
+        self._layers = make_changeable(shell)
         self._frozen = self._cast(streaming_layout(self.dims, self._state))
         self.down, self.up = nn.ParameterDict(), nn.ParameterDict()
         names = target_weights(checkpoint.state, targets)
@@ -111,6 +114,11 @@ class AdaptedWhisper(nn.Module):
             nn.init.kaiming_uniform_(down, a=math.sqrt(5))  # as PEFT begins
             self.down[_key(name)] = nn.Parameter(down.to(device))
             self.up[_key(name)] = nn.Parameter(torch.zeros(outputs, rank, device=device))
+        self._sources = {
+            name: sources
+            for name, sources in layout_sources(self.dims).items()
+            if any(_key(source) in self.up for source, _ in sources)
+        }
 
     def _cast(self, layout: State) -> State:
         return {name: tensor.to(self.dtype) for name, tensor in layout.items()}
@@ -129,30 +137,33 @@ class AdaptedWhisper(nn.Module):
         """The unmodified model, in the streaming layout."""
         return self._frozen
 
+    @torch.no_grad()
     def adapted(self) -> State:
-        """The model with its change, in the streaming layout.
-
-        The change is added to the weights before anything is multiplied by them: two thin products beside each
-        full one cost more than this.
-        """
+        """The model with its change, in the streaming layout; what is not changed is `frozen`'s own."""
         state = dict(self._state)
-        with (
-            torch.enable_grad()
-        ):  # what needs a gradient is what has changed, also where no gradient is wanted
-            for key, up in self.up.items():
-                name = _name(key)
-                state[name] = torch.addmm(state[name], up, self.down[key])
-            layout = streaming_layout(self.dims, state)
-            return {
-                name: tensor.to(self.dtype) if tensor.requires_grad else self._frozen[name]
-                for name, tensor in layout.items()
-            }
+        for key, up in self.up.items():
+            name = _name(key)
+            state[name] = torch.addmm(state[name], up, self.down[key])
+        layout = streaming_layout(self.dims, state)
+        return self._frozen | {name: layout[name].to(self.dtype) for name in self._sources}
 
     def run(
-        self, weights: State, mel: Tensor, groups: list[Group], text: Text | None
+        self, mel: Tensor, groups: list[Group], text: Text | None, *, frozen: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """As WindowedWhisper.forward, with `frozen` or `adapted()` weights."""
+        """As WindowedWhisper.forward; with the change, to which gradients flow, or without."""
+        for name, sources in self._sources.items():
+            self._layers[name.removesuffix(".weight")].changes = () if frozen else self._changes(sources)
+        weights = self._frozen if frozen else self.adapted()
         return functional_call(self._shell[0], weights, (mel, groups, text), tie_weights=False, strict=True)
+
+    def _changes(self, sources: list[tuple[str, float]]) -> list[Change]:
+        """Of the weight that is put together from these."""
+        changes, row = [], 0
+        for name, scale in sources:
+            rows = (row, row := row + self._state[name].shape[0])
+            if _key(name) in self.up:
+                changes.append(Change(rows, self.down[_key(name)], self.up[_key(name)], scale))
+        return changes
 
     # ---- the change as others keep it
 
