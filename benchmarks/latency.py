@@ -17,7 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.latency_report import LatencyOutcome, Speed, plot_delays, print_report
+from benchmarks.latency_report import LatencyOutcome, Speed, plot_delays, print_report, write_markdown
+from benchmarks.machine import this_machine
 from benchmarks.options import add_limit, benchmark_parser, parse_settings, wide_console
 from benchmarks.playing import play_in_process, play_to_server
 from benchmarks.recogniser import load_recogniser, run_facts, write_report
@@ -62,6 +63,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser = benchmark_parser("latency", __doc__, "300:1200", threads=1)
     add_limit(parser)
     parser.add_argument("--served", action="store_true", help="through a real server at the pace of speech")
+    parser.add_argument(
+        "--markdown",
+        type=Path,
+        help="write the tables into this file's section `latency` or `latency-served` too",
+    )
     parser.add_argument("--plot", type=Path, help="write the distribution of the delays as a PNG")
     return parser.parse_args(arguments)
 
@@ -88,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         outcomes = [measure_in_process(transcriber, one, clips, console) for one in settings]
     print_report(console, outcomes)
     write_report(args.json, {"settings": [one.figures() for one in outcomes]}, run)
+    if args.markdown:
+        section = "latency-served" if args.served else "latency"
+        write_markdown(args.markdown, section, outcomes, this_machine())
     if args.plot:
         plot_delays(outcomes, args.plot)
 

@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.emission import Emission
+from benchmarks.machine import Machine
+from benchmarks.markdown_table import markdown_table
+from benchmarks.marked_section import replace_section
 from benchmarks.percentiles import absolute_errors, percentiles
 from benchmarks.playing import Playback
 from benchmarks.speech_tars import ReferenceWord
@@ -88,40 +91,30 @@ class LatencyOutcome:
 
 def print_report(console: Console, outcomes: Sequence[LatencyOutcome]) -> None:
     """One row per setting, and word times for each part of each set."""
-    table = Table(title="Seconds from a word's end to its text: median / P95 / P99")
-    for heading in (
-        "chunk:commit",
-        "interim",
-        "committed",
-        "last word after flush",
-        "flush",
-        "real-time factor",
-        "words",
+    for title, headings, rows in (
+        ("Seconds from a word's end to its text: median / P95 / P99", _DELAYS, _delay_rows(outcomes)),
+        ("Error of word times in ms: mean / median / bias", _TIMES, _time_rows(outcomes)),
     ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for outcome in outcomes:
-        figures = outcome.figures()
-        factor = f"{figures['real_time_factor']:.3f}" if outcome.speed else "-"
-        delays = (*figures["delay_s"].values(), figures["last_word_after_flush_s"], figures["flush_s"])
-        words = f"{figures['matched_words']} of {figures['reference_words']}"
-        table.add_row(outcome.name, *map(_three, delays), factor, words)
-    console.print(table)
-    times = Table(title="Error of word times in ms: mean / median / bias")
-    for heading in ("chunk:commit", "set, corpus", "start", "end", "words"):
-        times.add_column(heading, justify="right", no_wrap=True)
-    for outcome in outcomes:
-        for corpus, errors in outcome.figures()["word_times"].items():
-            size = (
-                f"{e['mean_ms']} / {e['median_ms']} / {e['bias_ms']:+}"
-                for e in (errors["start"], errors["end"])
-            )
-            times.add_row(outcome.name, corpus, *size, str(errors["start"]["count"]))
-    console.print(times)
+        table = Table(title=title)
+        for heading in headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
     for outcome in outcomes:
         if outcome.speed:
             stages = ", ".join(f"{name} {1000 * cost:.1f}" for name, cost in outcome.speed.stages.items())
             state = outcome.speed.state_bytes / 2**20
             console.print(f"{outcome.name}: ms per second of audio: {stages}; state {state:.1f} MiB a stream")
+
+
+def write_markdown(path: Path, section: str, outcomes: Sequence[LatencyOutcome], machine: Machine) -> None:
+    """The same tables, into that section of a Markdown file; medians, 95th and 99th percentiles in seconds."""
+    tables = (
+        markdown_table(_DELAYS, _delay_rows(outcomes), left=1),
+        markdown_table(_TIMES, _time_rows(outcomes), left=2),
+    )
+    replace_section(path, section, "\n".join(tables) + f"\n{machine}\n")
 
 
 def plot_delays(outcomes: Sequence[LatencyOutcome], path: Path) -> None:
@@ -141,6 +134,42 @@ def plot_delays(outcomes: Sequence[LatencyOutcome], path: Path) -> None:
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
+
+
+_DELAYS = (
+    "chunk:commit",
+    "interim",
+    "committed",
+    "last word after flush",
+    "flush",
+    "real-time factor",
+    "words",
+)
+_TIMES = ("chunk:commit", "set, corpus", "start", "end", "words")
+
+
+def _delay_rows(outcomes: Sequence[LatencyOutcome]) -> list[tuple[str, ...]]:
+    rows = []
+    for outcome in outcomes:
+        figures = outcome.figures()
+        factor = f"{figures['real_time_factor']:.3f}" if outcome.speed else "-"
+        delays = (*figures["delay_s"].values(), figures["last_word_after_flush_s"], figures["flush_s"])
+        words = f"{figures['matched_words']} of {figures['reference_words']}"
+        rows.append((outcome.name, *map(_three, delays), factor, words))
+    return rows
+
+
+def _time_rows(outcomes: Sequence[LatencyOutcome]) -> list[tuple[str, ...]]:
+    return [
+        (
+            outcome.name,
+            part,
+            *(f"{one['mean_ms']} / {one['median_ms']} / {one['bias_ms']:+}" for one in errors.values()),
+            str(errors["start"]["count"]),
+        )
+        for outcome in outcomes
+        for part, errors in outcome.figures()["word_times"].items()
+    ]
 
 
 def _three(figures: Mapping[str, Any]) -> str:

@@ -44,7 +44,10 @@ def test_accuracy_writes_its_figures_and_resumes(
 def test_latency_measures_every_stage(speech_tar: SpeechTar, tmp_path: Path) -> None:
     out, plot = tmp_path / "latency.json", tmp_path / "delay.png"
     tar = str(speech_tar("words-00"))
-    latency.main(["--data", tar, "--limit", "3", "--json", str(out), "--plot", str(plot)])
+    table = tmp_path / "latency.md"
+    arguments = ["--data", tar, "--limit", "3", "--json", str(out), "--plot", str(plot)]
+    latency.main([*arguments, "--markdown", str(table)])
+    assert "words-00 grid" in table.read_text()
     [found] = json.loads(out.read_text())["settings"]
     assert found["matched_words"] > found["reference_words"] / 2
     interim, committed = found["delay_s"]["interim"], found["delay_s"]["committed"]
@@ -63,6 +66,7 @@ def test_latency_is_measured_through_a_real_server(speech_tar: SpeechTar, tmp_pa
     [found] = json.loads(out.read_text())["settings"]
     assert found["matched_words"] > 0
     assert 0 < found["flush_s"]["median"] < 20
+    assert found["last_word_after_flush_s"]["count"] <= found["flush_s"]["count"] == 1
     assert found["delay_s"]["committed"]["median"] >= found["delay_s"]["interim"]["median"]
 
 
