@@ -47,14 +47,18 @@ class LocalTranscriber(Protocol):
 
 
 @contextmanager
-def server_packages() -> Iterator[None]:
-    """Turns what the other rooms raise into errors of the client, which say what to do."""
+def server_packages(extras: str = "server,weights") -> Iterator[None]:
+    """Turns what the other rooms raise into errors of the client, which say what to do.
+
+    Args:
+        extras: what brings the packages that are needed inside.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
         raise MissingPackageError(
             f"this needs the package {error.name}, which the client alone does not bring: "
-            "pip install 'voicewire[server,weights]'"
+            f"pip install 'voicewire[{extras}]'"
         ) from error
     except Exception as error:
         # By name: their classes cannot be imported where their packages are missing.

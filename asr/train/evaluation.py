@@ -1,20 +1,31 @@
 """How well an adapter does on held-out speech, by the very path that a server runs."""
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import jiwer
-from whisper.normalizers import EnglishTextNormalizer
+from whisper.normalizers import BasicTextNormalizer, EnglishTextNormalizer
 
 from voicewire.asr.adapters import Adapter
 from voicewire.asr.batch import BatchTranscriber
 from voicewire.asr.checkpoint import Checkpoint
+from voicewire.asr.errors import AudioError, SettingsError
 from voicewire.asr.events import Transcript
 from voicewire.asr.precision import choose_precision
 from voicewire.asr.settings import StreamSettings
 from voicewire.asr.train.tars import Recording, read_tar
 
 SLOTS = 16
+NO_SPACES = {
+    "zh",
+    "ja",
+    "th",
+    "lo",
+    "my",
+    "yue",
+}  # languages whose words are not told apart: letters are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +42,21 @@ class Examination:
     """Some utterances of each development tar, always the same."""
 
     def __init__(self, tars: list[Path], most: int, commits_ms: tuple[int, ...] = (1200, 300)) -> None:
+        """Raises AudioError for a tar that cannot be read or has no texts, SettingsError for two of one name."""
+        if len({tar.stem for tar in tars}) < len(tars):
+            raise SettingsError("two development tars have the same name: rename one")
         self._sets = {tar.stem: _choose(tar, most) for tar in tars}
         self._commits_ms = commits_ms
-        self._normalise = EnglishTextNormalizer()
 
     @property
     def is_empty(self) -> bool:
         return not self._sets
+
+    @property
+    def name(self) -> str:
+        """Two examinations of one name have the same questions, so their scores can be compared."""
+        parts = [f"{name} {len(recordings)}" for name, recordings in self._sets.items()]
+        return ", ".join([*parts, *map(str, self._commits_ms)])
 
     def examine(
         self, checkpoint: Checkpoint, adapter: Adapter, device: str, language: str
@@ -45,21 +64,31 @@ class Examination:
         """Scores by set and commit length, such as "dev-00 1200"."""
         precision = choose_precision(checkpoint.dims, device=device, precision="auto")
         transcriber = BatchTranscriber(checkpoint, adapter, precision, SLOTS)
+        normalise = _normaliser(language)
         scores = {}
         for commit_ms in self._commits_ms:
             settings = StreamSettings(commit_ms=commit_ms, interim=False, language=language)
             for name, recordings in self._sets.items():
                 texts = _transcribe(transcriber, recordings, settings)
-                scores[f"{name} {commit_ms}"] = self._score(recordings, texts)
+                scores[f"{name} {commit_ms}"] = _score(recordings, texts, normalise)
         return scores
 
-    def _score(self, recordings: list[Recording], texts: list[str]) -> Score:
-        references = [self._normalise(recording.text) for recording in recordings]
-        counted = jiwer.process_words(references, [self._normalise(text) for text in texts])
-        words = counted.hits + counted.substitutions + counted.deletions
-        return Score(
-            counted.wer, counted.substitutions / words, counted.deletions / words, counted.insertions / words
-        )
+
+def _score(recordings: list[Recording], texts: list[str], normalise: Callable[[str], str]) -> Score:
+    references = [normalise(recording.text) for recording in recordings]
+    counted = jiwer.process_words(references, [normalise(text) for text in texts])
+    words = max(1, counted.hits + counted.substitutions + counted.deletions)
+    errors = counted.substitutions + counted.deletions + counted.insertions
+    return Score(
+        errors / words, counted.substitutions / words, counted.deletions / words, counted.insertions / words
+    )
+
+
+def _normaliser(language: str) -> Callable[[str], str]:
+    """Whisper's own for the language."""
+    if language == "en":
+        return EnglishTextNormalizer()
+    return BasicTextNormalizer(split_letters=language in NO_SPACES)
 
 
 def mean_rate(scores: dict[str, Score]) -> float:
@@ -68,9 +97,13 @@ def mean_rate(scores: dict[str, Score]) -> float:
 
 
 def _choose(tar: Path, most: int) -> list[Recording]:
-    recordings = [recording for recording in read_tar(tar) if recording.text]
-    step = max(1, len(recordings) // most)
-    return recordings[::step][:most]
+    """Evenly from the whole tar; only these are held in memory."""
+    count = sum(1 for recording in read_tar(tar) if recording.text)
+    if not count:
+        raise AudioError(f"{tar} has no recordings with a text: it cannot tell how good an adapter is")
+    step = max(1, count // most)
+    with_text = (recording for recording in read_tar(tar) if recording.text)
+    return list(itertools.islice(with_text, 0, step * most, step))
 
 
 def _transcribe(

@@ -1,11 +1,13 @@
 """The training loop: windows, loss, step; the running mean of the weights is what is examined and kept."""
 
+import logging
 import math
 import random
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from types import FrameType
 from typing import Any
@@ -16,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from voicewire.asr.adapters import Adapter, load_adapter
 from voicewire.asr.checkpoint import Checkpoint
+from voicewire.asr.errors import SettingsError
 from voicewire.asr.low_rank import LowRank
 from voicewire.asr.peft_format import write_peft
 from voicewire.asr.precision import choose_precision
@@ -29,7 +32,11 @@ from voicewire.asr.train.teacher import WINDOW_S
 from voicewire.asr.train.windows import Window, WindowMaker
 from voicewire.asr.weights import load_checkpoint
 
+log = logging.getLogger(__name__)
+
 LOG_EVERY = 20  # steps
+CHECKED = 20  # utterances of a shard
+MOST_BROKEN = 20  # steps in a row whose gradient is no number
 LEAST_RATE = 0.02  # of the highest, at the end
 Progress = Callable[["Standing"], None]
 
@@ -54,6 +61,8 @@ class Standing:
 
     def take(self, parts: dict[str, float]) -> None:
         for name, value in parts.items():
+            if not math.isfinite(value):
+                continue  # it would stay in the mean for good
             self.parts[name] = 0.96 * self.parts.get(name, value) + 0.04 * value
 
 
@@ -68,30 +77,35 @@ class Trainer:
         examination: Examination,
         device: str,
         begin_with: str | None = None,
+        dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         """Goes on where the folder's run stopped; else begins, with the adapter `begin_with` where one is named.
 
         Raises:
             WeightsError: that adapter is not to be had.
-            ValueError: it has a higher rank, or changes what is no target.
+            SettingsError: it has a higher rank, or changes what is no target; or the shards were prepared for a
+                model with another vocabulary.
+            AudioError: nothing is said in the shards.
         """
         settings = run.settings
         self._run, self._settings, self._checkpoint = run, settings, checkpoint
         self._examination = examination
         self._device = device
         torch.manual_seed(settings.windows.seed)
-        self.model = AdaptedWhisper(checkpoint, settings.targets, settings.rank, device=device)
+        self.model = AdaptedWhisper(checkpoint, settings.targets, settings.rank, dtype, device)
         self._vocabulary = Vocabulary.of(checkpoint.dims, settings.language, self.model.device)
+        _check_texts(shards, self._vocabulary)
         self._windows = WindowMaker(shards, settings.windows, checkpoint.dims.n_mels, settings.batch)
         self._optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=0.01
         )
         self.standing = Standing()
-        if begin_with is not None:
-            self.model.begin_with(dict(load_adapter(begin_with, checkpoint).changes))
-        self._mean = _copy(self.model)
         self._stopped = False
+        self._broken = 0
         state = run.state()
+        if state is None and begin_with is not None:
+            self._begin_with(begin_with)
+        self._mean = _copy(self.model)
         if state is not None:
             self._restore(state)
 
@@ -113,7 +127,7 @@ class Trainer:
             torch.set_num_threads(threads)
         checkpoint = load_checkpoint(run.settings.model)
         precision = choose_precision(checkpoint.dims, device=device, precision="auto")
-        return cls(run, checkpoint, shards, examination, str(precision.device), begin_with)
+        return cls(run, checkpoint, shards, examination, str(precision.device), begin_with, precision.dtype)
 
     def fit(
         self,
@@ -130,26 +144,38 @@ class Trainer:
             examine_minutes: how often the development sets are transcribed.
             save_minutes: how often the state is kept, so that at most that much is lost.
             progress: told after every step.
+
+        Raises:
+            RuntimeError: the gradient is no number, step after step.
         """
+        if self._is_over:
+            return self.standing
         end = time.monotonic() + 60 * minutes
         saved = examined = time.monotonic()
         with self._stopping_at_signals():
-            for windows in self._batches():
-                self._step(windows)
-                progress(self.standing)
-                now = time.monotonic()
-                if self._stopped or now > end or self.standing.hours >= self._settings.hours:
-                    break
-                if now > examined + 60 * examine_minutes:
-                    self.examine()
-                    examined = time.monotonic()
-                if now > saved + 60 * save_minutes:
-                    self.save()
-                    saved = time.monotonic()
-        if not self._stopped:
-            self.examine()
-        self.save()
+            with closing(self._batches()) as batches:
+                for windows in batches:
+                    self._step(windows)
+                    progress(self.standing)
+                    now = time.monotonic()
+                    if self._stopped or now > end or self._is_over:
+                        break
+                    examining = now > examined + 60 * examine_minutes
+                    if examining or now > saved + 60 * save_minutes:
+                        self.save()  # before an examination, too, which takes minutes
+                        saved = time.monotonic()
+                    if examining:
+                        self.examine()
+                        examined = time.monotonic()
+            self.save()
+            if not self._stopped or self._examination.is_empty:
+                self.examine()
+                self.save()
         return self.standing
+
+    @property
+    def _is_over(self) -> bool:
+        return self.standing.hours >= self._settings.hours
 
     def examine(self) -> None:
         """Transcribes the development sets with the mean weights; keeps these where they are the best so far."""
@@ -180,6 +206,7 @@ class Trainer:
                 "step": standing.step,
                 "hours": standing.hours,
                 "best": standing.best,
+                "examination": self._examination.name,
                 "model": self.model.state_dict(),
                 "mean": self._mean,
                 "optimiser": self._optimiser.state_dict(),
@@ -188,11 +215,16 @@ class Trainer:
 
     # ---- a step
 
-    def _batches(self) -> Iterator[list[Window]]:
-        """Windows from the next step on, made by another process."""
+    def _batches(self) -> Generator[list[Window], None, None]:
+        """Windows from the next step on, made by another process, which ends when this generator is closed."""
         steps = range(self.standing.step, self.standing.step + 10_000_000)
-        return iter(
-            DataLoader(self._windows, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=3)
+        yield from DataLoader(
+            self._windows,
+            batch_size=None,
+            sampler=steps,
+            num_workers=1,
+            prefetch_factor=3,
+            worker_init_fn=_leave_signals,
         )
 
     def _step(self, windows: list[Window]) -> None:
@@ -203,7 +235,8 @@ class Trainer:
         loss = batch_loss(self.model, windows, self._vocabulary, settings, chance)
         loss.total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
-        self._optimiser.step()
+        if self._is_usable(norm):
+            self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         standing.step += 1
         standing.hours += len(windows) * WINDOW_S / 3600
@@ -212,6 +245,15 @@ class Trainer:
         if standing.step % LOG_EVERY == 0:
             values = standing.parts | {"rate": self._rate(), "gradient": float(norm)}
             self._run.log(standing.step, standing.hours, "training", values)
+
+    def _is_usable(self, norm: Tensor) -> bool:
+        """One gradient that is no number would spoil all weights for good."""
+        self._broken = 0 if torch.isfinite(norm) else self._broken + 1
+        if self._broken > MOST_BROKEN:
+            raise RuntimeError("the gradient is no number any more: begin again with a lower rate")
+        if self._broken:
+            log.warning("step %d is left out: its gradient is no number", self.standing.step)
+        return not self._broken
 
     def _rate(self) -> float:
         """Rises for the first steps, then falls as a cosine over the run's hours."""
@@ -243,18 +285,33 @@ class Trainer:
         base = f"openai/whisper {self._checkpoint.name} (openai-whisper state-dict names)"
         write_peft(self._run.best, self._changes(), base, self._settings.targets)
 
+    def _begin_with(self, name: str) -> None:
+        adapter = load_adapter(name, self._checkpoint)
+        if adapter.replaced:
+            raise SettingsError(
+                f"{adapter.source} replaces whole tensors besides its low-rank changes: a run cannot begin with it"
+            )
+        self.model.begin_with(dict(adapter.changes))
+        self._run.note_beginning(adapter.name)
+
     def _restore(self, state: dict[str, Any]) -> None:
         self.standing.step, self.standing.hours = state["step"], state["hours"]
-        self.standing.best = state["best"]
+        if state.get("examination", self._examination.name) == self._examination.name:
+            self.standing.best = state["best"]  # else other questions were asked, and the scores mean nothing
         self.model.load_state_dict(state["model"])
         self._mean = {name: tensor.to(self.model.device) for name, tensor in state["mean"].items()}
         self._optimiser.load_state_dict(state["optimiser"])
 
     @contextmanager
     def _stopping_at_signals(self) -> Iterator[None]:
-        """Interrupt and terminate end the run after its step, saved."""
+        """Interrupt and terminate end the run after its step, saved; the second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python gives signals to the main thread alone
+            return
 
         def stop(_: int, __: FrameType | None) -> None:
+            if self._stopped:
+                raise KeyboardInterrupt
             self._stopped = True
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -263,6 +320,25 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _leave_signals(_: int) -> None:
+    """Of the process that makes windows: the training process decides when it ends, also when a signal is sent to
+    the whole group.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _check_texts(shards: list[Shard], vocabulary: Vocabulary) -> None:
+    """Token numbers differ between models; nothing else would tell."""
+    for shard in shards:
+        for utterance in shard.utterances[:CHECKED]:
+            if vocabulary.text(utterance.tokens).strip() != utterance.text:
+                raise SettingsError(
+                    f"the shard {shard.name} was prepared for another model's vocabulary: prepare its tar again, "
+                    "with the model that is trained"
+                )
 
 
 def _copy(model: AdaptedWhisper) -> dict[str, Tensor]:

@@ -1,12 +1,22 @@
 """`voicewire train`: an adapter of one's own, from recordings with or without texts."""
 
 import math
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from voicewire.client.commands.options import DeviceOption, LanguageOption, ModelOption, ThreadsOption
@@ -21,6 +31,16 @@ if TYPE_CHECKING:
 DataOption = Annotated[
     list[Path], typer.Option("--data", help="Folder that `prepare` wrote; may be given several times.")
 ]
+
+
+@contextmanager
+def _training() -> Iterator[None]:
+    """As server_packages; a folder that cannot be written to, or a full disk, is the user's business too."""
+    try:
+        with server_packages("server,weights,train"):
+            yield
+    except OSError as error:
+        raise CommandError(str(error)) from error
 
 
 def prepare(
@@ -54,14 +74,17 @@ def prepare(
     "licence" go into the model card. Texts in capitals or without punctuation
     are written as Whisper would write them.
 
-    A tar that is prepared already is skipped, so the command may be repeated.
+    A tar that is prepared already is skipped, so the command may be repeated. A
+    recording that cannot be read is left out, and told of.
 
     [bold]Examples[/]
 
         voicewire train prepare speech/*.tar -o prepared
         voicewire train prepare noise.tar --share 0.5 -o prepared
     """
-    with server_packages():
+    if len({tar.stem for tar in tars}) < len(tars):
+        raise CommandError("two of the tars have the same name, and so would their shards: rename one")
+    with _training():
         from voicewire.asr.train.prepare import Preparer
         from voicewire.asr.train.teacher import Teacher
 
@@ -69,7 +92,7 @@ def prepare(
         with console.status(f"loading {model}"):
             teacher = Teacher.load(model, language, device, threads)
         preparer = Preparer(teacher, least_agreement=least_agreement, least_confidence=least_confidence)
-        table = Table("tar", "kept", "left out", "minutes", "noise, min")
+        table = Table("tar", "kept", "left out", "damaged", "minutes", "noise, min")
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -87,7 +110,10 @@ def prepare(
                     heard[1] += duration_s
                     progress.update(task, done=f"{heard[0]:.0f} recordings, {heard[1] / 60:.1f} min")
 
-                _add_row(table, tar, preparer.prepare(tar, out, share, told))
+                summary = preparer.prepare(tar, out, share, told)
+                _add_row(table, tar, summary)
+                for damage in summary.damaged:
+                    console.print(f"left out: {damage}", markup=False, highlight=False)
                 progress.update(task, total=1, completed=1)
                 progress.advance(whole)
         console.print(table)
@@ -134,7 +160,7 @@ def fit(
         voicewire serve --adapter runs/mine/best
         tensorboard --logdir runs
     """
-    with server_packages():
+    with _training():
         from voicewire.asr.train.evaluation import Examination, mean_rate
         from voicewire.asr.train.fit import Trainer
         from voicewire.asr.train.run import Run
@@ -142,35 +168,23 @@ def fit(
 
         console = Console(stderr=True)
         settings = _settings(run, config, hours)
-        with console.status("loading"):
-            shards = open_shards(data)
-            opened = Run(run, settings)
-            trainer = Trainer.load(
-                opened, shards, Examination(dev or [], dev_utterances), device, threads, begin_with
-            )
-        began = trainer.standing.hours
-        columns = (
-            TextColumn("{task.completed:.2f} of {task.total:g} h"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("", total=settings.hours, state="")
-            progress.update(task, completed=began)
+        with closing(Run(run, settings)) as opened:
+            with console.status("loading"):
+                examination = Examination(dev or [], dev_utterances)
+                trainer = Trainer.load(opened, open_shards(data), examination, device, threads, begin_with)
+            began = trainer.standing.hours
+            with Progress(*_columns(), console=console) as progress:
+                task = progress.add_task("", total=settings.hours, state="")
+                progress.update(task, completed=began)
 
-            def told(standing: "Standing") -> None:
-                state = f"step {standing.step}, loss {standing.parts['total']:.3f}"
-                if standing.scores:
-                    state += f", word errors {100 * mean_rate(standing.scores):.1f} %"
-                progress.update(task, completed=standing.hours, state=state)
+                def told(standing: "Standing") -> None:
+                    state = f"step {standing.step}, loss {standing.parts['total']:.3f}"
+                    if standing.scores:
+                        state += f", word errors {100 * mean_rate(standing.scores):.1f} %"
+                    progress.update(task, completed=standing.hours, state=state)
 
-            trainer.fit(minutes=minutes, examine_minutes=examine_minutes, progress=told)
-        opened.close()
-        console.print(
-            f"{trainer.standing.hours - began:.2f} h of windows; the best adapter is in {opened.best}"
-        )
+                trainer.fit(minutes=minutes, examine_minutes=examine_minutes, progress=told)
+            console.print(_outcome(opened.best, began, trainer.standing.hours, settings.hours))
 
 
 def export(
@@ -188,13 +202,32 @@ def export(
         voicewire train export runs/mine adapters/mine --data prepared
         voicewire serve --adapter adapters/mine
     """
-    with server_packages():
+    with _training():
         from voicewire.asr.train.export import export_run
         from voicewire.asr.train.shards import open_shards
 
         export_run(run, out, open_shards(data))
     hint = f"voicewire transcribe FILE --streaming --adapter {out}"
     Console(stderr=True).print(f"written to {out}; to try it: {hint}")
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.completed:.2f} of {task.total:g} h"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+
+
+def _outcome(best: Path, began: float, hours: float, planned: float) -> str:
+    """What to tell at the end."""
+    if began >= planned:
+        return f"the run is over, all {planned:g} h: --hours makes it longer"
+    kept = f"the best adapter is in {best}" if best.exists() else "no adapter was examined and kept yet"
+    rest = "" if hours >= planned else "; the same command goes on"
+    return f"{hours - began:.2f} h of windows; {kept}{rest}"
 
 
 def _settings(run: Path, config: Path | None, hours: float | None) -> "FitSettings":
@@ -215,5 +248,9 @@ def _settings(run: Path, config: Path | None, hours: float | None) -> "FitSettin
 
 
 def _add_row(table: Table, tar: Path, summary: "Summary") -> None:
-    minutes = f"{summary.seconds / 60:.1f}"
-    table.add_row(tar.name, str(summary.kept), str(summary.dropped), minutes, f"{summary.noise_s / 60:.1f}")
+    if summary.was_there:
+        table.add_row(tar.name, "prepared before")
+        return
+    counts = (summary.kept, summary.dropped, summary.damaged_count)
+    minutes = (summary.seconds / 60, summary.noise_s / 60)
+    table.add_row(tar.name, *map(str, counts), *(f"{value:.1f}" for value in minutes))
