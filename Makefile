@@ -17,7 +17,7 @@ export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast lint format constraints docker clean \
-	bench-accuracy bench-latency bench-longform
+	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -72,13 +72,25 @@ constraints: $(STAMP) ## Pin today's versions of everything in constraints.txt
 
 bench-accuracy: $(STAMP) ## Word error rates on every set in SPEECH (hours; resumes where it stopped)
 	$(BIN)/python -m benchmarks.accuracy --json $(OUT)/accuracy.json --markdown docs/accuracy.md \
-		--data $(wildcard $(SPEECH)/dev-*.tar $(SPEECH)/test-*.tar $(SPEECH)/common-voice-*.tar)
+		--data $(wildcard $(SPEECH)/dev-*.tar $(SPEECH)/test-*.tar $(SPEECH)/common-voice-*.tar $(SPEECH)/noise-*.tar)
 
 bench-latency: $(STAMP) ## Delay of words, their times, speed and memory
-	$(BIN)/python -m benchmarks.latency --json $(OUT)/latency.json --data $(SPEECH)/words-00.tar
+	$(BIN)/python -m benchmarks.latency --json $(OUT)/latency.json --markdown docs/accuracy.md --plot docs/delay.png \
+		--data $(SPEECH)/words-00.tar $(SPEECH)/dev-00.tar
 
 bench-longform: $(STAMP) ## Ten-minute streams: errors and cost against short clips
 	$(BIN)/python -m benchmarks.longform --json $(OUT)/longform.json --data $(SPEECH)/dev-00.tar
+
+bench-noise: $(STAMP) ## Words made up in an hour in which nobody speaks
+	$(BIN)/python -m benchmarks.noise --json $(OUT)/noise.json --markdown docs/accuracy.md --data $(SPEECH)/noise-00.tar
+
+bench-tradeoff: $(STAMP) ## The curve of delay against errors, as a plot
+	$(BIN)/python -m benchmarks.tradeoff --json $(OUT)/tradeoff.json --plot docs/tradeoff.png \
+		--data $(SPEECH)/test-clean-00.tar
+
+bench-comparison: $(STAMP) ## Against LocalAgreement and a sliding window over faster-whisper (hours)
+	$(BIN)/python -m benchmarks.comparison --json $(OUT)/comparison.json --markdown docs/accuracy.md --native \
+		--data $(SPEECH)/dev-00.tar
 
 docker: ## Build the server's image for CPUs
 	docker build --tag voicewire .
