@@ -20,7 +20,7 @@ from voicewire.asr.whisperrt_format import read_whisperrt
 
 log = logging.getLogger(__name__)
 
-SHIPPED = {"base": "base-start"}
+SHIPPED = {"base": "base-en-1"}
 """The adapters that come with voicewire, by the name of the model that they were trained for."""
 
 

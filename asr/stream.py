@@ -35,7 +35,8 @@ LEAST_CERTAINTY = 0.8  # of a word; 1 in 2000 spoken words has less, nine in ten
 LEAST_FIRST_PROBABILITY = {1: 0.7, 2: 0.3, 3: 0.3}
 NEWS_S = 0.3  # a word is due this long after its end at most
 TAIL_PASSES = 2
-SETTLE_S = 0.2  # how much audio must lie behind a word before it is said for good
+# how much audio must lie behind a word before it is said for good: where the encoder looked ahead, and where not
+SETTLE_S, SETTLE_BLIND_S = 0.2, 0.4
 QUIET_S = 0.25  # a pause at which a window may be left
 TOKENS_PER_S = 20  # bounds the time of a tick; fast speech has 8
 LEAST_TOKENS = 12
@@ -314,7 +315,8 @@ class Stream:
 
     def _heard_out(self, tokens: list[SpokenToken], frames: int) -> int:
         """How many of the tokens belong to words with enough audio behind them, at a position in the window."""
-        until_s = (self.window.start + frames) * FRAME_S - SETTLE_S
+        settle_s = SETTLE_S if self.settings.lookahead_frames else SETTLE_BLIND_S
+        until_s = (self.window.start + frames) * FRAME_S - settle_s
         count = 0
         for group in self.vocabulary.groups([spoken.token for spoken in tokens]):
             if tokens[count + len(group) - 1].end_s > until_s:

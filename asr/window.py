@@ -1,11 +1,10 @@
 """The stretch of a stream that the model's positions hold at the moment, and where the next one begins.
 
-Positions count encoder frames of 20 ms from the window's start. Whisper has 30 s of them, but the adapter
-that comes with voicewire loses its way in windows of more than about 15 s (docs/design.md has the figures),
-so a window is left at the first pause after 4 s, or by 14 s at a word boundary. At a pause the next window
-begins behind the last word; elsewhere it begins with a few seconds encoded again from position 0, and the
-words that lie in them are the forced beginning of its transcript. So no word is lost, doubled or cut, and the
-clock goes on.
+Positions count encoder frames of 20 ms from the window's start. Whisper has 30 s of them, but short windows cost
+half the memory and do better where speakers change (docs/design.md has the figures), so a window is left at the
+first pause after 4 s, or by 14 s at a word boundary. At a pause the next window begins behind the last word;
+elsewhere it begins with a few seconds encoded again from position 0, and the words that lie in them are the
+forced beginning of its transcript. So no word is lost, doubled or cut, and the clock goes on.
 """
 
 from dataclasses import dataclass, field

@@ -389,7 +389,7 @@ def test_doctor_finds_this_machine_well(server: RunningServer) -> None:
     assert result.returncode == 0, result.stdout
     assert [name for name, check in checks.items() if check["status"] == "fail"] == []
     assert "d01c3014881c9c6f" in checks["weights"]["detail"] or "SHA-256" in checks["weights"]["detail"]
-    assert "base-start" in checks["adapter"]["detail"]
+    assert "base-en-1" in checks["adapter"]["detail"]
     assert re.search(r"(bfloat16|float32) on (cpu|cuda)", checks["precision"]["detail"])
     assert "Silero" in checks["speech gate"]["detail"]
     assert re.search(r"4 of 4 slots free", checks["server"]["detail"])

@@ -129,7 +129,7 @@ def test_gradients_reach_every_factor(adapted: AdaptedWhisper) -> None:
 
 def test_a_run_may_begin_with_the_shipped_adapter_and_gives_it_back() -> None:
     checkpoint = load_checkpoint("base", download=False)
-    shipped = load_adapter("base-start", checkpoint)
+    shipped = load_adapter("base-en-1", checkpoint)
     model = AdaptedWhisper(checkpoint, ALL_LINEAR, 40)  # its rank is 32
     model.begin_with(dict(shipped.changes))
     changes = model.changes()

@@ -16,6 +16,7 @@ from benchmarks.speech_tars import Clip
 from voicewire.asr.errors import AudioError, CapacityError, SettingsError
 from voicewire.asr.events import Endpoint, Event, Flushed, SpeechStarted, Transcript, Word
 from voicewire.asr.settings import StreamSettings
+from voicewire.asr.stream import SETTLE_BLIND_S, SETTLE_S
 from voicewire.asr.transcriber import BatchTranscriber, StreamingTranscriber
 
 RATE = 16_000
@@ -115,6 +116,44 @@ def test_ticks_do_not_change_what_is_committed(batch: BatchTranscriber, spoken: 
     assert text_of(with_tail) == text_of(without) == text_of(finer)
     assert any(event.tail for event in with_tail if isinstance(event, Transcript))
     assert not any(event.tail for event in without if isinstance(event, Transcript))
+
+
+@pytest.mark.parametrize(
+    ("changes", "least_s"),
+    [
+        ({}, SETTLE_S),
+        ({"commit_ms": 600, "lookahead_ms": 200}, SETTLE_S),
+        ({"commit_ms": 300}, SETTLE_BLIND_S),
+    ],
+)
+def test_a_word_is_settled_when_enough_behind_it_was_heard(
+    batch: BatchTranscriber, spoken: np.ndarray, changes: dict[str, int], least_s: float
+) -> None:
+    """But for those of an utterance that is over, and of the flush."""
+    (events,) = run_batch(batch, [[spoken[: 20 * RATE]]], **changes)
+    settled = [one for one, after in itertools.pairwise(events) if not isinstance(after, Endpoint | Flushed)]
+    words = words_of(settled)
+    assert len(words) > 15
+    assert min(word.emitted_s - word.end_s for word in words) >= least_s - 0.021  # a frame of rounding
+
+
+@pytest.mark.parametrize(
+    ("settings", "frames"),
+    [
+        (StreamSettings(), 20),
+        (StreamSettings(commit_ms=300), 0),
+        (StreamSettings(commit_ms=300, lookahead_ms=100), 5),
+        (StreamSettings(lookahead_ms=0), 0),
+    ],
+)
+def test_the_single_pass_does_not_look_ahead_unless_asked(settings: StreamSettings, frames: int) -> None:
+    assert settings.lookahead_frames == frames
+
+
+@pytest.mark.parametrize("lookahead_ms", [-20, 30, 620, 1.5, True])
+def test_an_impossible_lookahead_is_refused(lookahead_ms: object) -> None:
+    with pytest.raises(SettingsError, match="lookahead_ms"):
+        StreamSettings(lookahead_ms=lookahead_ms)
 
 
 def test_words_come_in_order_inside_the_audio(transcriber: StreamingTranscriber, spoken: np.ndarray) -> None:
