@@ -52,7 +52,7 @@ def test_the_curve_is_measured_and_drawn(speech_tar: Callable[[str], Path], tmp_
     out, plot = tmp_path / "curve.json", tmp_path / "curve.png"
     arguments = [
         "--data",
-        str(speech_tar("words-00")),
+        str(speech_tar("dev-01")),
         "--limit",
         "2",
         "--json",
