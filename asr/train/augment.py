@@ -11,7 +11,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from voicewire.asr.settings import SAMPLE_RATE
+from voicewire.asr.settings import FRAME_SAMPLES, SAMPLE_RATE
 
 Samples = NDArray[np.float32]
 Random = np.random.Generator
@@ -116,10 +116,10 @@ def _convolve(samples: Samples, response: Samples) -> Samples:
 
 def _powers(samples: Samples) -> NDArray[np.float32]:
     """Of pieces of 20 ms."""
-    whole = len(samples) // 320 * 320
+    whole = len(samples) // FRAME_SAMPLES * FRAME_SAMPLES
     if whole == 0:
         return np.zeros(1, np.float32)
-    return np.asarray(np.mean(samples[:whole].reshape(-1, 320) ** 2, axis=1), np.float32)
+    return np.asarray(np.mean(samples[:whole].reshape(-1, FRAME_SAMPLES) ** 2, axis=1), np.float32)
 
 
 def _same_power(samples: Samples, model: Samples) -> Samples:

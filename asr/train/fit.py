@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from voicewire.asr.adapters import Adapter, load_adapter
 from voicewire.asr.checkpoint import Checkpoint
 from voicewire.asr.errors import SettingsError
-from voicewire.asr.low_rank import LowRank
 from voicewire.asr.peft_format import write_peft
 from voicewire.asr.precision import choose_precision
 from voicewire.asr.tokens import Vocabulary
@@ -179,7 +178,7 @@ class Trainer:
 
     def examine(self) -> None:
         """Transcribes the development sets with the mean weights; keeps these where they are the best so far."""
-        adapter = Adapter("candidate", "the run's mean weights", self._changes())
+        adapter = Adapter("candidate", "the run's mean weights", self.model.changes(self._mean))
         if self._examination.is_empty:
             self._keep()
             return
@@ -271,19 +270,9 @@ class Trainer:
 
     # ---- what is kept
 
-    def _changes(self) -> dict[str, LowRank]:
-        current = _copy(self.model)
-        self.model.load_state_dict(self._mean)
-        changes = self.model.changes()
-        changes = {
-            name: LowRank(one.down.clone(), one.up.clone(), one.scale) for name, one in changes.items()
-        }
-        self.model.load_state_dict(current)
-        return changes
-
     def _keep(self) -> None:
         base = f"openai/whisper {self._checkpoint.name} (openai-whisper state-dict names)"
-        write_peft(self._run.best, self._changes(), base, self._settings.targets)
+        write_peft(self._run.best, self.model.changes(self._mean), base, self._settings.targets)
 
     def _begin_with(self, name: str) -> None:
         adapter = load_adapter(name, self._checkpoint)

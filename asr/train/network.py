@@ -167,11 +167,16 @@ class AdaptedWhisper(nn.Module):
 
     # ---- the change as others keep it
 
-    def changes(self) -> dict[str, LowRank]:
-        """By the name of the weight, as the adapter formats give them; on the CPU."""
+    def changes(self, state: State | None = None) -> dict[str, LowRank]:
+        """By the name of the weight, as the adapter formats give them; on the CPU.
+
+        Args:
+            state: of what `state_dict` gives, if not of the factors as they are now.
+        """
+        factors = self.state_dict() if state is None else state
         return {
-            _name(key): LowRank(self.down[key].detach().cpu(), up.detach().cpu(), 1.0)
-            for key, up in self.up.items()
+            _name(key): LowRank(factors[f"down.{key}"].cpu(), factors[f"up.{key}"].cpu(), 1.0)
+            for key in self.up
         }
 
     @torch.no_grad()

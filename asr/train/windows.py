@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+from whisper.audio import HOP_LENGTH
 
 from voicewire.asr.errors import AudioError, SettingsError
-from voicewire.asr.mel import log_power, scaled
+from voicewire.asr.mel import log_mel, log_power, scaled
 from voicewire.asr.settings import SAMPLE_RATE
 from voicewire.asr.train import augment
 from voicewire.asr.train.augment import Random, Samples
@@ -26,7 +27,7 @@ from voicewire.asr.train.teacher import WINDOW_S, WINDOW_SAMPLES
 
 log = logging.getLogger(__name__)
 
-MELS = WINDOW_SAMPLES // 160
+MELS = WINDOW_SAMPLES // HOP_LENGTH
 MOST_TOKENS = 210
 MOST_HISTORY = 100
 _EARLIER_S = (3.0, 20.0)  # what a window that begins in mid-speech has behind it
@@ -217,10 +218,9 @@ class WindowMaker(Dataset[list[Window]]):
         due: list[float],
     ) -> Window:
         """A stream's running maximum is that of all that it heard, also before the window."""
-        power = log_power(torch.from_numpy(heard), self._n_mels)
-        mel = scaled(power, torch.cummax(power.amax(1), 0).values[:, None])
+        mel = log_mel(torch.from_numpy(heard), self._n_mels)
         known = log_power(torch.from_numpy(clean[skipped:]), self._n_mels)
-        first = skipped // 160
+        first = skipped // HOP_LENGTH
         return Window(mel[first : first + MELS], scaled(known, known.max()), history, tokens, due)
 
 
