@@ -151,15 +151,18 @@ def streaming_layout(dims: ModelDimensions, state: State) -> State:
         # (out, in, 3) -> (out, in * 3): the order in which Tensor.unfold lays out three neighbouring frames
         new[f"encoder.{conv}.weight"] = state[f"encoder.{conv}.weight"].flatten(1)
         new[f"encoder.{conv}.bias"] = state[f"encoder.{conv}.bias"]
-    _copy(new, "encoder.norm", state, "encoder.ln_post")
-    _copy(new, "decoder.norm", state, "decoder.ln")
+    _norm(new, "encoder.norm", state, "encoder.ln_post")
+    _norm(new, "decoder.norm", state, "decoder.ln")
+    new |= {name: _stacked(state, sources) for name, sources in layout_sources(dims).items()}
     audio_scale = (dims.n_audio_state // dims.n_audio_head) ** -0.5
     text_scale = (dims.n_text_state // dims.n_text_head) ** -0.5
     for layer in range(dims.n_audio_layer):
         _block(new, state, f"encoder.blocks.{layer}", audio_scale, cross=False)
     for layer in range(dims.n_text_layer):
         _block(new, state, f"decoder.blocks.{layer}", text_scale, cross=True)
-    _cross_kv(new, state, dims.n_text_layer)
+    values = [state[f"decoder.blocks.{layer}.cross_attn.value.bias"] for layer in range(dims.n_text_layer)]
+    # in the order layer, key then value; Whisper's keys have no bias
+    new["decoder.cross_kv.bias"] = torch.cat([torch.cat([torch.zeros_like(bias), bias]) for bias in values])
     return new
 
 
@@ -188,40 +191,28 @@ def layout_sources(dims: ModelDimensions) -> dict[str, list[tuple[str, float]]]:
     return sources
 
 
+def _stacked(state: State, sources: list[tuple[str, float]]) -> Tensor:
+    """Weights below each other; what is one weight as it is, is not copied."""
+    parts = [state[name] if scale == 1.0 else state[name] * scale for name, scale in sources]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def _block(new: State, state: State, block: str, scale: float, *, cross: bool) -> None:
+    """The biases and norms of a block; its weights are in `layout_sources`."""
     attention, source = f"{block}.attention", f"{block}.attn"
-    query, key, value = (f"{source}.{part}" for part in ("query", "key", "value"))
-    new[f"{attention}.qkv.weight"] = torch.cat(
-        [state[f"{query}.weight"] * scale, state[f"{key}.weight"], state[f"{value}.weight"]]
-    )
-    no_bias = torch.zeros_like(state[f"{query}.bias"])  # Whisper's keys have none
-    new[f"{attention}.qkv.bias"] = torch.cat(
-        [state[f"{query}.bias"] * scale, no_bias, state[f"{value}.bias"]]
-    )
-    _copy(new, f"{attention}.out", state, f"{source}.out")
-    _copy(new, f"{attention}.norm", state, f"{block}.attn_ln")
+    query, value = state[f"{source}.query.bias"], state[f"{source}.value.bias"]
+    new[f"{attention}.qkv.bias"] = torch.cat([query * scale, torch.zeros_like(query), value])
+    new[f"{attention}.out.bias"] = state[f"{source}.out.bias"]
+    _norm(new, f"{attention}.norm", state, f"{block}.attn_ln")
     if cross:
-        for part in ("weight", "bias"):
-            new[f"{block}.cross.query.{part}"] = state[f"{block}.cross_attn.query.{part}"] * scale
-        _copy(new, f"{block}.cross.out", state, f"{block}.cross_attn.out")
-        _copy(new, f"{block}.cross.norm", state, f"{block}.cross_attn_ln")
-    _copy(new, f"{block}.mlp.norm", state, f"{block}.mlp_ln")
-    _copy(new, f"{block}.mlp.up", state, f"{block}.mlp.0")
-    _copy(new, f"{block}.mlp.down", state, f"{block}.mlp.2")
+        new[f"{block}.cross.query.bias"] = state[f"{block}.cross_attn.query.bias"] * scale
+        new[f"{block}.cross.out.bias"] = state[f"{block}.cross_attn.out.bias"]
+        _norm(new, f"{block}.cross.norm", state, f"{block}.cross_attn_ln")
+    _norm(new, f"{block}.mlp.norm", state, f"{block}.mlp_ln")
+    new[f"{block}.mlp.up.bias"] = state[f"{block}.mlp.0.bias"]
+    new[f"{block}.mlp.down.bias"] = state[f"{block}.mlp.2.bias"]
 
 
-def _cross_kv(new: State, state: State, layers: int) -> None:
-    """Rows in the order layer, key then value."""
-    weights, biases = [], []
-    for layer in range(layers):
-        cross = f"decoder.blocks.{layer}.cross_attn"
-        value_bias = state[f"{cross}.value.bias"]
-        weights += [state[f"{cross}.key.weight"], state[f"{cross}.value.weight"]]
-        biases += [torch.zeros_like(value_bias), value_bias]
-    new["decoder.cross_kv.weight"] = torch.cat(weights)
-    new["decoder.cross_kv.bias"] = torch.cat(biases)
-
-
-def _copy(new: State, target: str, state: State, source: str) -> None:
+def _norm(new: State, target: str, state: State, source: str) -> None:
     for part in ("weight", "bias"):
         new[f"{target}.{part}"] = state[f"{source}.{part}"]
