@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from whisper.model import ModelDimensions, Whisper
 
-from voicewire.asr.model import layout_sources, streaming_layout
+from voicewire.asr import masked
+from voicewire.asr.model import CausalWhisper, layout_sources, streaming_layout
 from voicewire.asr.train.linear import Change, changed_linear
 
 ROWS = [(0, 4), (6, 9)]  # rows 4 and 5 of the weight are not changed
@@ -47,6 +48,23 @@ def test_gradients_are_those_of_the_plain_product(rank: int, shape: tuple[int, .
     wanted = torch.autograd.grad(plain, [x, *parts], upper)
     for one, other in zip(torch.autograd.grad(ours, [x, *parts], upper), wanted, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_the_layout_computes_what_whisper_computes() -> None:
+    dims = ModelDimensions(8, 10, 16, 2, 2, 50, 12, 16, 2, 3)
+    torch.manual_seed(2)
+    whisper = Whisper(dims).eval()
+    state = {name: 0.3 * torch.randn_like(tensor) for name, tensor in whisper.state_dict().items()}
+    whisper.load_state_dict(state)
+    model = CausalWhisper.from_state(dims, state)
+    mel, tokens = torch.randn(20, 8), [3, 1, 4, 1, 5]
+    with torch.no_grad():
+        heard = whisper.encoder(mel.T[None])
+        features = masked.encode(model, masked.convolve(model, mel), [10])
+        torch.testing.assert_close(features, heard[0], atol=1e-4, rtol=1e-4)
+        logits = masked.decode(model, tokens, features, [10] * 5)
+        wanted = whisper.decoder(torch.tensor([tokens]), heard)[0]
+    torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_the_layouts_sources_are_what_it_is_put_together_from() -> None:
