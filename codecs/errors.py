@@ -15,3 +15,15 @@ class TokensError(CodecError, ValueError):
 
 class CodecStateError(CodecError, ValueError):
     """A snapshot is damaged, or was taken from another codec or version."""
+
+
+class BitrateError(CodecError, ValueError):
+    """The codec has no such bitrate, or no such number of codebooks."""
+
+
+class SilentCodecError(CodecError):
+    """The codec's tokens hold words, and no sound that they could become again."""
+
+
+class CodecWeightsError(CodecError):
+    """A codec's weights cannot be had, or are not what they should be."""

@@ -1,12 +1,13 @@
 """Which codecs there are. Adding one is one file and one line here."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from voicewire.codecs.codec import Codec
 from voicewire.codecs.errors import UnknownCodecError
 
-# Name -> what loads it. No codec is part of this release.
-_LOADERS: Mapping[str, Callable[[], Codec]] = {}
+# Name -> what loads it, from the path of its weights or, where that is None, from wherever they are found.
+_LOADERS: Mapping[str, Callable[[Path | None], Codec]] = {}
 
 
 def available() -> list[str]:
@@ -14,13 +15,18 @@ def available() -> list[str]:
     return sorted(_LOADERS)
 
 
-def load(name: str) -> Codec:
-    """The codec called `name`, with its weights.
+def load(name: str, weights: Path | None = None) -> Codec:
+    """The codec called `name`.
+
+    Args:
+        name: one of `available()`.
+        weights: its weights, a file or a folder; None: the cache, or a download where the codec has one.
 
     Raises:
+        CodecWeightsError: the weights cannot be had, or are not what they should be.
         UnknownCodecError: there is none of that name; the message names those there are.
     """
     if name not in _LOADERS:
-        known = ", ".join(available()) or "none: this release holds the interface alone"
+        known = ", ".join(available())
         raise UnknownCodecError(f"no codec is called {name!r}; there are: {known}")
-    return _LOADERS[name]()
+    return _LOADERS[name](weights)
