@@ -228,9 +228,7 @@ class BatchTranscriber:
 
     def _search(self, stream: Stream, plan: Plan) -> Decoded:
         assert plan.request is not None
-        settled = self.beam.commit(plan.request, stream.beams, stream.settings.beam, plan.last)
-        stream.beams = settled.kept
-        return settled.decoded
+        return self.beam.decode(plan.request, stream.settings.beam)
 
     def _roll(self, settled: list[Stream]) -> None:
         """Moves streams whose window is full to the next one."""

@@ -69,14 +69,12 @@ class Decoded:
         attention: row i is the alignment heads' look at the audio while token i was predicted; one more row for
             what was predicted after the last. Shape = (tokens + 1, visible), float32.
         waiting: whether it ended because there is nothing more to say yet, not because the budget was spent.
-        unsettled: how many of the last tokens must not be committed yet (beam search only).
     """
 
     tokens: list[int]
     probabilities: list[float]
     attention: Tensor
     waiting: bool
-    unsettled: int = 0
 
 
 class _Running:

@@ -22,7 +22,7 @@ class StreamSettings:
         endpoint_ms: a pause of this length after words ends the utterance, 200 to 10,000.
         language: the language that is spoken, as Whisper's code for it.
         interim: whether to look at the audio between commits and so give a tail.
-        beam: hypotheses kept at commits; 1 is greedy decoding.
+        beam: hypotheses tried at commits; 1 is greedy decoding.
         lookahead_ms: audio behind a block that is heard before the block is settled, 0 to 600, a multiple of 20,
             so that the encoder's frames at a block's end are not blind to what follows. None: 400, but 0 where
             `commit_ms` equals `chunk_ms`.

@@ -97,7 +97,6 @@ class Stream:
         clock_samples: audio looked at, from the session's start.
         ticked: the last tick's end, as a position in the window.
         draft: the tail's tokens, to be verified by the next tick.
-        beams: hypotheses of what follows the committed text, where there is beam search.
         restart_s: where a new window must begin, because the decoder lost its way.
         unsent: committed tokens that do not make a whole character yet.
     """
@@ -115,7 +114,6 @@ class Stream:
     gate: SpeechGate = field(default_factory=SpeechGate)
     loudness: Loudness = field(default_factory=Loudness)
     draft: list[int] = field(default_factory=list)
-    beams: list[tuple[int, ...]] = field(default_factory=list)
     unsent: list[SpokenToken] = field(default_factory=list)
     restart_s: float | None = None
     utterance: Utterance = field(default_factory=Utterance)
@@ -241,7 +239,7 @@ class Stream:
     def _listening(self) -> bool:
         """Whether the decoder should run: not where there was only silence."""
         since_s = self.window.committed_s - CONTEXT_S
-        return not self.settings.gate or bool(self.beams) or self.gate.speech_in(since_s, self.clock_s)
+        return not self.settings.gate or self.gate.speech_in(since_s, self.clock_s)
 
     def _utterance_over(self) -> bool:
         if self.utterance.text:
@@ -280,9 +278,7 @@ class Stream:
     def _settle(self, plan: Plan, decoded: Decoded | None) -> list[Event]:
         """A commit or a flush: what was decoded is said for good."""
         tokens = self._timed(decoded) if decoded is not None else []
-        agreed = len(tokens) - (decoded.unsettled if decoded else 0)
-        settled = agreed if plan.last else min(agreed, self._heard_out(tokens, plan.frames))
-        self.beams = [(*(spoken.token for spoken in tokens[settled:agreed]), *beam) for beam in self.beams]
+        settled = len(tokens) if plan.last else self._heard_out(tokens, plan.frames)
         tokens, tail = tokens[:settled], tokens[settled:]
         events: list[Event] = []
         loop = repeated([*self.window.prefix[self.window.prompt :], *(spoken.token for spoken in tokens)])
@@ -388,5 +384,4 @@ class Stream:
         self.ticked += self.window.start - window.start
         self.loudness.forget(window.start)
         self.restart_s = None
-        self.beams = []
         self.window = window
