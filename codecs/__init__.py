@@ -7,12 +7,17 @@ from voicewire.codecs.errors import (
     CodecError,
     CodecStateError,
     CodecWeightsError,
+    DamagedTokensError,
     SilentCodecError,
     TokensError,
     UnknownCodecError,
 )
+from voicewire.codecs.framing import TokenReader, TokenWriter
+from voicewire.codecs.record_stream import RecordReader, RecordWriter
+from voicewire.codecs.records import Hello, TokensRecord
 from voicewire.codecs.registry import available, load
 from voicewire.codecs.stream import CodecStream, decoder_stream, encoder_stream
+from voicewire.codecs.token_file import TokenFile, read_tokens, sound
 from voicewire.codecs.tokens import Tokens
 
 __all__ = [
@@ -23,9 +28,17 @@ __all__ = [
     "CodecStateError",
     "CodecStream",
     "CodecWeightsError",
+    "DamagedTokensError",
+    "Hello",
+    "RecordReader",
+    "RecordWriter",
     "SilentCodecError",
+    "TokenFile",
+    "TokenReader",
+    "TokenWriter",
     "Tokens",
     "TokensError",
+    "TokensRecord",
     "UnknownCodecError",
     "available",
     "codebooks_at",
@@ -34,4 +47,6 @@ __all__ = [
     "kbps",
     "load",
     "rates",
+    "read_tokens",
+    "sound",
 ]

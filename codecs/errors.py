@@ -13,6 +13,10 @@ class TokensError(CodecError, ValueError):
     """Tokens that cannot be: wrong shape, codes out of range, times that do not fit together."""
 
 
+class DamagedTokensError(TokensError):
+    """A stream of tokens was cut short or altered on its way. What was given before this is good."""
+
+
 class CodecStateError(CodecError, ValueError):
     """A snapshot is damaged, or was taken from another codec or version."""
 
