@@ -17,7 +17,7 @@ export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast lint format constraints docker clean \
-	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison
+	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -91,6 +91,15 @@ bench-tradeoff: $(STAMP) ## The curve of delay against errors, as a plot
 bench-comparison: $(STAMP) ## Against LocalAgreement and a sliding window over faster-whisper (hours)
 	$(BIN)/python -m benchmarks.comparison --json $(OUT)/comparison.json --markdown docs/accuracy.md --native \
 		--data $(SPEECH)/dev-00.tar
+
+# PESQ is C source alone, so it is not among the packages that `make install` brings.
+bench-codec: $(STAMP) ## Quality and speed of the codecs beside Opus (hours; LYRA=FOLDER holds lyra_v2's weights)
+	$(PIP) install --quiet --no-deps pesq==0.0.4 || echo 'PESQ needs a C compiler: left out' >&2
+	$(BIN)/python -m benchmarks.codec --json $(OUT)/codec.json --markdown docs/codec.md \
+		--plot docs/codec/spectrograms.png $(if $(LYRA),--weights lyra_v2=$(LYRA)) \
+		--data $(SPEECH)/test-clean-00.tar $(SPEECH)/test-other-00.tar
+	$(BIN)/python -m benchmarks.codec_speed --json $(OUT)/codec_speed.json --markdown docs/codec.md \
+		$(if $(LYRA),--weights lyra_v2=$(LYRA)) --data $(SPEECH)/test-clean-00.tar
 
 docker: ## Build the server's image for CPUs
 	docker build --tag voicewire .

