@@ -28,6 +28,7 @@ from rich.progress import (
 )
 
 from benchmarks.channels import ORIGINAL, Channel, Received, codec_channels, opus_channel
+from benchmarks.codec_choice import add_codecs, named_codecs
 from benchmarks.codec_outcome import ChannelOutcome, ClipOutcome, SetOutcome
 from benchmarks.codec_report import CodecReport
 from benchmarks.machine import this_machine
@@ -38,9 +39,8 @@ from benchmarks.speech_quality import METRICS, Score, load_metrics
 from benchmarks.speech_tars import Clip, SpeechTar
 from benchmarks.transcript_cache import TranscriptCache, TranscriptKey
 from benchmarks.word_errors import count_errors
-from voicewire import codecs
 from voicewire.asr.offline import OfflineTranscriber
-from voicewire.codecs import Codec, CodecWeightsError
+from voicewire.codecs import Codec
 
 WORDS = "wer"
 
@@ -96,39 +96,6 @@ class CodecRun:
     def _whisper(self) -> OfflineTranscriber:
         assert self.model
         return OfflineTranscriber.load(self.model, device="cpu")
-
-
-def load_codecs(names: Sequence[str], weights: Mapping[str, Path]) -> tuple[list[Codec], dict[str, str]]:
-    """The codecs that sound and whose weights can be had, and why the others are left out.
-
-    Raises UnknownCodecError.
-    """
-    found, left_out = [], {}
-    for name in names:
-        try:
-            codec = codecs.load(name, weights.get(name))
-        except CodecWeightsError as error:
-            left_out[name] = str(error)
-            continue
-        if codec.sounds:
-            found.append(codec)
-        else:
-            left_out[name] = "its tokens hold words, and no sound"
-    return found, left_out
-
-
-def add_codecs(parser: argparse.ArgumentParser) -> None:
-    """What the benchmarks of codecs can be told about them."""
-    parser.add_argument("--codecs", nargs="*", metavar="NAME", help="default: all that make sound")
-    parser.add_argument(
-        "--weights", nargs="*", default=[], metavar="NAME=PATH", help="of codecs whose weights lie elsewhere"
-    )
-
-
-def named_codecs(args: argparse.Namespace) -> tuple[list[Codec], dict[str, str]]:
-    """The codecs that the command line asks for, as `load_codecs` gives them."""
-    weights = {name: Path(path) for name, _, path in (pair.partition("=") for pair in args.weights)}
-    return load_codecs(codecs.available() if args.codecs is None else args.codecs, weights)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -20,7 +20,7 @@ import torch
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.codec import add_codecs, named_codecs
+from benchmarks.codec_choice import add_codecs, named_codecs
 from benchmarks.machine import this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section

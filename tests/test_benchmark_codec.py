@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import codec, codec_speed, speech_quality
+from benchmarks import codec, codec_choice, codec_speed, speech_quality
 from benchmarks.channels import ORIGINAL, codec_channels, opus_channel
 from benchmarks.codec_outcome import ChannelOutcome, ClipOutcome, SetOutcome
 from benchmarks.codec_report import CodecReport
@@ -135,7 +135,7 @@ def test_it_says_loudly_what_is_left_out_and_goes_on_where_it_was_stopped(
     def absent() -> speech_quality.Score:
         raise ImportError("No module named 'visqol'")
 
-    monkeypatch.setattr(codec.codecs, "load", load)
+    monkeypatch.setattr(codec_choice.codecs, "load", load)
     monkeypatch.setitem(speech_quality.METRICS, "visqol", speech_quality.Metric("ViSQOL", "visqol", absent))
     out, page, plot = tmp_path / "codec.json", tmp_path / "codec.md", tmp_path / "heard.png"
     arguments = [
