@@ -17,7 +17,7 @@ from voicewire.codecs.record_stream import RecordReader, RecordWriter
 from voicewire.codecs.records import Hello, TokensRecord
 from voicewire.codecs.registry import available, load
 from voicewire.codecs.stream import CodecStream, decoder_stream, encoder_stream
-from voicewire.codecs.token_file import TokenFile, read_tokens, sound
+from voicewire.codecs.token_file import TokenFile, TokenPipe, read_tokens, sound
 from voicewire.codecs.tokens import Tokens
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "RecordWriter",
     "SilentCodecError",
     "TokenFile",
+    "TokenPipe",
     "TokenReader",
     "TokenWriter",
     "Tokens",

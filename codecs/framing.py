@@ -12,13 +12,14 @@ import numpy as np
 
 from voicewire.codecs.errors import DamagedTokensError, TokensError
 from voicewire.codecs.record_stream import RecordReader, StreamPosition, records_of
-from voicewire.codecs.records import MAX_RECORD_BYTES, Footer, Hello, Index, RecordType, TokensRecord
+from voicewire.codecs.records import MAX_RECORD_BYTES, End, Footer, Hello, Index, RecordType, TokensRecord
 from voicewire.codecs.tokens import Tokens
 
 # As PNG's: not text, and altered by whatever takes it for text.
 SIGNATURE = b"\x89VWT\r\n\x1a\n"
 LENGTH = struct.Struct("<I")
 FRAME_BYTES = 2 * LENGTH.size  # around each record: its length and its checksum
+END_BYTES = End.SIZE + FRAME_BYTES
 FOOTER_BYTES = Footer.SIZE + FRAME_BYTES
 # With more entries than this every second one is dropped: an endless stream's index stays within a record.
 MOST_ENTRIES = 16_384
@@ -56,15 +57,15 @@ class TokenWriter:
 
     Args:
         hello: what the stream is of.
-        record_s: length of a record, to which pieces are gathered or cut; 0 gives every piece at once, each at the
-            cost of 20 bytes.
+        record_s: pieces are gathered to records of so much, and cut at twice as much; 0 gives each piece at once, at
+            the cost of 20 bytes.
     """
 
     def __init__(self, hello: Hello, record_s: float = RECORD_S) -> None:
         self._hello = hello
         self._position = StreamPosition(hello)
         self._least_frames = record_s * hello.frame_rate
-        self._most_frames = max(1, int((record_s or RECORD_S) * hello.frame_rate))
+        self._most_frames = max(1, int(2 * (record_s or RECORD_S) * hello.frame_rate))
         self._waiting: list[Tokens] = []
         self._fresh = False
         self._places = Places()

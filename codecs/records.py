@@ -195,13 +195,14 @@ class End:
     samples: int
 
     _LAYOUT = struct.Struct("<BBHIQ")
+    SIZE = _LAYOUT.size
 
     def to_bytes(self) -> bytes:
         return self._LAYOUT.pack(RecordType.END, 0, 0, self.end_frame, self.samples)
 
     @classmethod
     def from_bytes(cls, record: bytes) -> Self:
-        if len(record) != cls._LAYOUT.size or record[:4] != bytes((RecordType.END, 0, 0, 0)):
+        if len(record) != cls.SIZE or record[:4] != bytes((RecordType.END, 0, 0, 0)):
             raise TokensError("the end of the tokens is none that is known")
         _, _, _, end_frame, samples = cls._LAYOUT.unpack(record)
         return cls(end_frame, samples)

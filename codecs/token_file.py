@@ -13,8 +13,16 @@ import numpy as np
 
 from voicewire.codecs.codec import Codec
 from voicewire.codecs.errors import DamagedTokensError, TokensError
-from voicewire.codecs.framing import FOOTER_BYTES, FRAME_BYTES, LENGTH, SIGNATURE, TokenReader, unframed
-from voicewire.codecs.records import MAX_RECORD_BYTES, Footer, Hello, Index, TokensRecord
+from voicewire.codecs.framing import (
+    END_BYTES,
+    FOOTER_BYTES,
+    FRAME_BYTES,
+    LENGTH,
+    SIGNATURE,
+    TokenReader,
+    unframed,
+)
+from voicewire.codecs.records import MAX_RECORD_BYTES, End, Footer, Hello, Index, TokensRecord
 from voicewire.codecs.stream import decoder_stream
 from voicewire.codecs.tokens import Tokens
 
@@ -41,6 +49,7 @@ class TokenFile(AbstractContextManager["TokenFile"]):
 
     Attributes:
         hello: what its records rely on.
+        samples: how many the whole file stands for; None where it is cut short or damaged.
 
     Raises:
         OSError: the file cannot be opened.
@@ -52,7 +61,7 @@ class TokenFile(AbstractContextManager["TokenFile"]):
         self._size = self._file.seek(0, os.SEEK_END)
         try:
             self.hello, self._first_place = self._read_hello()
-            self._index = self._read_index()
+            self._index, self.samples = self._read_index()
         except BaseException:
             self._file.close()
             raise
@@ -73,6 +82,11 @@ class TokenFile(AbstractContextManager["TokenFile"]):
         for record in read_tokens(self._file, reader):
             if record.tokens.first_frame + record.tokens.frames > first_frame:
                 yield record.tokens
+
+    def records(self) -> Iterator[TokensRecord]:
+        """All of them. Raises DamagedTokensError as `read_tokens`."""
+        self._file.seek(0)
+        return read_tokens(self._file)
 
     def sound(
         self, codec: Codec, start_s: float = 0.0, duration_s: float | None = None
@@ -101,13 +115,17 @@ class TokenFile(AbstractContextManager["TokenFile"]):
         record = self._record_at(len(SIGNATURE))
         return Hello.from_bytes(record), len(SIGNATURE) + len(record) + FRAME_BYTES
 
-    def _read_index(self) -> Index:
-        """One without entries where the file is cut short or damaged: it is then read from its beginning."""
+    def _read_index(self) -> tuple[Index, int | None]:
+        """The index, without entries where the file is cut short or damaged, and what the end before it counts."""
         try:
-            footer = Footer.from_bytes(self._record_at(max(0, self._size - FOOTER_BYTES)))
-            return Index.from_bytes(self._record_at(footer.index_place))
+            footer = Footer.from_bytes(self._record_at(self._size - FOOTER_BYTES))
+            index = Index.from_bytes(self._record_at(footer.index_place))
         except TokensError:
-            return Index(())
+            return Index(()), None
+        try:
+            return index, End.from_bytes(self._record_at(footer.index_place - END_BYTES)).samples
+        except TokensError:
+            return index, None
 
     def _entry_before(self, first_frame: int) -> tuple[int | None, int]:
         """The last indexed record that begins no later: its first frame and its place. The index is believed only
@@ -123,8 +141,8 @@ class TokenFile(AbstractContextManager["TokenFile"]):
 
     def _record_at(self, place: int) -> bytes:
         """Raises DamagedTokensError where there is none."""
-        if place > self._size:
-            raise DamagedTokensError("a record is said to lie beyond the end")
+        if not 0 <= place <= self._size:
+            raise DamagedTokensError("a record is said to lie outside the file")
         self._file.seek(place)
         head = self._file.read(LENGTH.size)
         size = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
@@ -132,6 +150,40 @@ class TokenFile(AbstractContextManager["TokenFile"]):
         if record is None:
             raise DamagedTokensError("a record is cut short")
         return record
+
+
+class TokenPipe:
+    """Tokens that come from a pipe, with the names of `TokenFile`; it waits for the first of them.
+
+    Attributes:
+        hello: what its records rely on.
+        samples: None: a pipe's length is not known.
+
+    Raises:
+        TokensError: it is no stream of tokens.
+    """
+
+    samples: int | None = None
+
+    def __init__(self, file: BinaryIO) -> None:
+        reader = TokenReader()
+        self._records = read_tokens(file, reader)
+        self._first = next(self._records, None)
+        assert reader.hello is not None  # else reading would have raised
+        self.hello = reader.hello
+
+    def records(self) -> Iterator[TokensRecord]:
+        """All of them, once. Raises DamagedTokensError as `read_tokens`."""
+        if self._first is not None:
+            yield self._first
+        yield from self._records
+
+    def sound(
+        self, codec: Codec, start_s: float = 0.0, duration_s: float | None = None
+    ) -> Iterator[np.ndarray]:
+        """As `TokenFile.sound`, while it comes."""
+        self.hello.check(codec)
+        return sound((record.tokens for record in self.records()), codec, start_s, duration_s)
 
 
 def sound(
