@@ -1,18 +1,50 @@
 """What a session asks of the engine, and what the engine reports to it: the two small languages between them."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from voicewire.asr.events import Event
 from voicewire.asr.settings import StreamSettings
+from voicewire.codecs.tokens import Tokens
 from voicewire.streaming.decoding import Samples
 from voicewire.streaming.messages import ErrorCode
 
 
+class Part(Enum):
+    """What can be made of a session's audio; each part is made at its own pace."""
+
+    WORDS = auto()
+    TOKENS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSettings:
+    """What a codec is to make of the audio.
+
+    Attributes:
+        codec: its name.
+        codebooks: codes per frame.
+        tick_ms: how often new audio is encoded.
+    """
+
+    codec: str
+    codebooks: int
+    tick_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """Begin a stream in the slot that was reserved; answered by Opened or Failed."""
+    """Begin a stream in the slot that was reserved; each part that is asked for answers Opened or Failed.
 
-    settings: StreamSettings
+    Attributes:
+        settings: for the recogniser; None where no words are wanted.
+        tokens: for the codec; None where no tokens are wanted.
+        takes_tokens: PushTokens comes instead of PushAudio, to be decoded.
+    """
+
+    settings: StreamSettings | None
+    tokens: TokenSettings | None = None
+    takes_tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,11 +54,23 @@ class PushAudio:
     samples: Samples
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PushTokens:
+    """The next tokens of the stream, of a codec that is loaded."""
+
+    tokens: Tokens
+
+
 @dataclass(frozen=True, slots=True)
 class FlushStream:
-    """Commit every word of the audio pushed so far; answered by an event Flushed(tag)."""
+    """Give every word and token of what was pushed so far; answered by an event Flushed(tag) and in an Encoded.
+
+    Attributes:
+        ends: nothing follows, so that the codec's last frame is padded; else its stream goes on without a seam.
+    """
 
     tag: str
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +78,7 @@ class ConfigureStream:
     """Settings for the audio from here on."""
 
     settings: StreamSettings
+    tokens: TokenSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +86,37 @@ class CloseStream:
     """The session is over and wants nothing more; the slot is free once the engine has seen this."""
 
 
-Command = OpenStream | PushAudio | FlushStream | ConfigureStream | CloseStream
+Command = OpenStream | PushAudio | PushTokens | FlushStream | ConfigureStream | CloseStream
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The stream has its slot."""
+    """The stream has its slot, for this part."""
+
+    part: Part = Part.WORDS
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The stream's events, in order, and how many of its samples have been looked at."""
+    """The stream's events, in order, and how many of its samples the recogniser has looked at."""
 
     events: tuple[Event, ...]
     processed_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The stream's next tokens, how many of its samples they and all before took, and flushes answered with them.
+
+    Attributes:
+        tokens: in order, joined without a gap; their frames lie on the clock of the session.
+        processed_samples: at 16 kHz.
+        flushed: tags of the flushes that came behind these tokens.
+    """
+
+    tokens: tuple[Tokens, ...]
+    processed_samples: int
+    flushed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +127,4 @@ class Failed:
     message: str
 
 
-Report = Opened | Progress | Failed
+Report = Opened | Progress | Encoded | Failed

@@ -2,16 +2,17 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from voicewire.codecs.codec import Codec
 from voicewire.streaming.commands import Command, Report
-from voicewire.streaming.engine import Seat
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.patience import SessionState
+from voicewire.streaming.seat import Seat
 from voicewire.streaming.session import Session
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.transport import abort
@@ -22,11 +23,13 @@ log = get_logger(__name__)
 class Connection:
     """A client's websocket, its session, and its seat in the engine."""
 
-    def __init__(self, websocket: WebSocket, settings: ServerSettings, model: str) -> None:
+    def __init__(
+        self, websocket: WebSocket, settings: ServerSettings, model: str, codecs: Mapping[str, Codec]
+    ) -> None:
         self._websocket = websocket
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._session = Session(settings, model, secrets.token_hex(8), self._loop.time())
+        self._session = Session(settings, model, secrets.token_hex(8), self._loop.time(), codecs)
         self._seat: Seat | None = None
         self._news = asyncio.Event()
         self._may_read = asyncio.Event()
@@ -97,7 +100,10 @@ class Connection:
         while True:
             self._news.clear()
             while (message := self._session.take()) is not None:
-                await self._websocket.send_text(message.model_dump_json())
+                if isinstance(message, bytes):
+                    await self._websocket.send_bytes(message)
+                else:
+                    await self._websocket.send_text(message.model_dump_json())
             if self._session.state is SessionState.CLOSED:
                 break
             await self._news.wait()

@@ -1,19 +1,22 @@
 """The one thread that owns the recogniser: commands of all sessions in, one batch per turn, reports out.
 
-Sessions live in the event loop and never wait for it; it never waits for them.
+Sessions live in the event loop and never wait for it; it never waits for them. Tokens are made by another thread,
+the codecs' desk, which begins and ends with this one.
 """
 
 import asyncio
 import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
 from voicewire.asr.errors import AsrError, SettingsError
 from voicewire.asr.events import Event
+from voicewire.codecs.codec import Codec
+from voicewire.codecs.errors import CodecError
+from voicewire.streaming.codec_desk import CodecDesk
+from voicewire.streaming.codec_shelf import CodecLoader, codec_loader
 from voicewire.streaming.commands import (
     CloseStream,
     Command,
@@ -30,6 +33,7 @@ from voicewire.streaming.errors import EngineError
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.recogniser import Loader, Recogniser, loader, warm_up
+from voicewire.streaming.seat import Seat, deliver
 from voicewire.streaming.settings import ServerSettings
 
 log = get_logger(__name__)
@@ -49,41 +53,20 @@ class EngineState(Enum):
     STOPPED = auto()
 
 
-@dataclass(eq=False)
-class Seat:
-    """A session's place in the engine, from the handshake on; `Engine.reserve` gives it.
-
-    Its methods are for the event loop that reserved it, and return at once.
-    """
-
-    engine: "Engine"
-    loop: asyncio.AbstractEventLoop
-    receive: Callable[[Report], None]
-    # What follows belongs to the engine's thread.
-    slot: int | None = None
-    pushed_samples: int = 0
-    processed_samples: int = 0
-    over: bool = False
-
-    def send(self, command: Command) -> None:
-        """Hands a command to the engine; after a CloseStream or a Failed nothing has an effect."""
-        self.engine.submit(self, command)
-
-    def give_back(self) -> None:
-        """Frees the slot. May be called at any time, and twice."""
-        self.send(CloseStream())
-
-
 class Engine:
     """Owns a recogniser and the thread that runs it.
 
     Args:
         load: makes the recogniser; called in the engine's thread.
         most_seats: sessions at one time; the recogniser's own capacity bounds them too.
+        load_codecs: makes the codecs; called there once, after the recogniser.
     """
 
-    def __init__(self, load: Loader, most_seats: int) -> None:
+    def __init__(self, load: Loader, most_seats: int, load_codecs: CodecLoader = dict) -> None:
         self._load = load
+        self._load_codecs = load_codecs
+        self._codecs: Mapping[str, Codec] | None = None
+        self._desk = CodecDesk()
         self._most_seats = most_seats
         self._wake = threading.Condition()
         self._commands: deque[tuple[Seat, Command]] = deque()
@@ -101,8 +84,8 @@ class Engine:
 
     @classmethod
     def from_settings(cls, settings: ServerSettings) -> "Engine":
-        """An engine with the real recogniser."""
-        return cls(loader(settings), settings.max_sessions)
+        """An engine with the real recogniser and codecs."""
+        return cls(loader(settings), settings.max_sessions, codec_loader(settings))
 
     # ---- for any thread
 
@@ -119,6 +102,11 @@ class Engine:
     def model_name(self) -> str:
         """Empty before the model is loaded."""
         return self._model_name
+
+    @property
+    def codecs(self) -> Mapping[str, Codec]:
+        """The codecs that sessions may use, by name; none before they are loaded."""
+        return self._codecs or {}
 
     @property
     def capacity(self) -> int:
@@ -147,6 +135,7 @@ class Engine:
         with self._wake:
             self._stopping = True
             self._wake.notify()
+        self._desk.stop(timeout_s)
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -164,7 +153,7 @@ class Engine:
                 raise EngineError(self._failure or f"the engine is {self._state.name.lower()}: try again")
             if len(self._seats) >= self._most_seats:
                 return None
-            seat = Seat(self, loop, receive)
+            seat = Seat(self, self._desk, loop, receive)
             self._seats.add(seat)
             return seat
 
@@ -203,7 +192,7 @@ class Engine:
                 if not seat.over:
                     self._obey(seat, command, turn)
             idle = not self._step(turn)
-            _deliver(turn)
+            deliver(turn)
         self._recogniser = None
         self._end_all(ErrorCode.INTERNAL, _FAULT)
         return False
@@ -215,11 +204,13 @@ class Engine:
         try:
             recogniser = self._load()
             warm_up(recogniser)
+            self._begin_codecs(min(self._most_seats, recogniser.capacity))
         except Exception as error:
             self._failure = f"the model could not be loaded: {error}"
             self._state = EngineState.FAILED
-            # What the recogniser says on purpose is understood without a traceback.
-            log.error("model_not_loaded", reason=str(error), exc_info=not isinstance(error, AsrError))
+            # What is said on purpose is understood without a traceback.
+            on_purpose = isinstance(error, AsrError | CodecError)
+            log.error("model_not_loaded", reason=str(error), exc_info=not on_purpose)
         else:
             self._recogniser = recogniser
             self._sound, self._faults = True, 0
@@ -230,10 +221,18 @@ class Engine:
                 "model_loaded",
                 model=recogniser.model_name,
                 slots=self._most_seats,
+                codecs=sorted(self.codecs),
                 seconds=round(time.monotonic() - began, 2),
             )
         self._settled.set()
         return self._state is EngineState.READY
+
+    def _begin_codecs(self, slots: int) -> None:
+        """Codecs outlive a recogniser that must be loaded anew."""
+        if self._codecs is None:
+            codecs = self._load_codecs()
+            self._desk.start(codecs, slots)
+            self._codecs = codecs
 
     def _next_commands(self, *, wait: bool) -> list[tuple[Seat, Command]] | None:
         """What came since the last turn, sleeping until something does where `wait`; None where all is over."""
@@ -265,6 +264,7 @@ class Engine:
 
     def _open_stream(self, seat: Seat, command: OpenStream) -> None:
         assert self._recogniser is not None
+        assert command.settings is not None
         seat.slot = self._recogniser.open(command.settings)
         self._open[seat.slot] = seat
 
@@ -339,6 +339,7 @@ class Engine:
             self._open.pop(seat.slot, None)
         seat.slot = None
         seat.over = True
+        self._desk.submit(seat, CloseStream())
         with self._wake:
             self._seats.discard(seat)
 
@@ -348,23 +349,4 @@ class Engine:
             seats = list(self._seats)
         for seat in seats:
             self._forget(seat)
-        _deliver([(seat, Failed(code, message)) for seat in seats])
-
-
-def _deliver(reports: list[tuple[Seat, Report]]) -> None:
-    """Hands reports over to the event loops of their sessions, one call for each loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Seat, Report]]] = defaultdict(list)
-    for seat, report in reports:
-        by_loop[seat.loop].append((seat, report))
-    for loop, of_loop in by_loop.items():
-        # A loop that is closed has no sessions that could want their reports.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_receive, of_loop)
-
-
-def _receive(reports: list[tuple[Seat, Report]]) -> None:
-    for seat, report in reports:
-        try:
-            seat.receive(report)
-        except Exception:
-            log.exception("report_not_taken")
+        deliver([(seat, Failed(code, message)) for seat in seats])

@@ -5,10 +5,11 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
 from voicewire.streaming.connection import Connection
-from voicewire.streaming.engine import Engine, EngineState, Seat
+from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.errors import EngineError
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
+from voicewire.streaming.seat import Seat
 from voicewire.streaming.settings import ServerSettings
 
 log = get_logger(__name__)
@@ -38,7 +39,7 @@ class Lobby:
 
     async def stream(self, websocket: WebSocket) -> None:
         """`/v1/stream`: a seat at the handshake, or a refusal at once."""
-        connection = Connection(websocket, self._settings, self._engine.model_name)
+        connection = Connection(websocket, self._settings, self._engine.model_name, self._engine.codecs)
         seat = await self._admit(websocket, connection)
         if seat is None:
             return

@@ -13,7 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 PROTOCOL_VERSION = 1
 
-Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw", "opus", "ogg_opus", "flac"]
+Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw", "opus", "ogg_opus", "flac", "tokens"]
+Output = Literal["words", "tokens"]
+Outputs = Annotated[list[Output], Field(min_length=1, max_length=2)]
+CodecName = Annotated[str, Field(min_length=1, max_length=40)]
+Kbps = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 SampleRate = Annotated[int, Field(ge=8_000, le=48_000)]
 ChunkMs = Annotated[int, Field(ge=100, le=300, multiple_of=20)]
 CommitMs = Annotated[int, Field(ge=100, le=1200, multiple_of=20)]
@@ -34,6 +38,8 @@ class ErrorCode(StrEnum):
     ALREADY_STARTED = "already_started"
     ALREADY_CLOSED = "already_closed"
     BAD_AUDIO = "bad_audio"
+    BAD_TOKENS = "bad_tokens"
+    CODEC_UNAVAILABLE = "codec_unavailable"
     MESSAGE_TOO_BIG = "message_too_big"
     HANDSHAKE_TIMEOUT = "handshake_timeout"
     IDLE_TIMEOUT = "idle_timeout"
@@ -59,6 +65,8 @@ CLOSE_CODES: dict[ErrorCode, int] = {
     ErrorCode.START_EXPECTED: 1008,
     ErrorCode.ALREADY_STARTED: 1008,
     ErrorCode.BAD_AUDIO: 1007,
+    ErrorCode.BAD_TOKENS: 1007,
+    ErrorCode.CODEC_UNAVAILABLE: 1008,
     ErrorCode.MESSAGE_TOO_BIG: 1009,
     ErrorCode.HANDSHAKE_TIMEOUT: 1008,
     ErrorCode.IDLE_TIMEOUT: 1008,
@@ -101,6 +109,9 @@ class Start(_Message):
     interim: bool = True
     words: bool = True
     endpoint_ms: EndpointMs = 700
+    outputs: Outputs = ["words"]
+    codec: CodecName = "lyra_v2"
+    bitrate_kbps: Kbps | None = None
 
 
 class Configure(_Message):
@@ -110,10 +121,11 @@ class Configure(_Message):
     chunk_ms: ChunkMs | None = None
     commit_ms: CommitMs | None = None
     endpoint_ms: EndpointMs | None = None
+    bitrate_kbps: Kbps | None = None
 
 
 class Flush(_Message):
-    """Asks for every word of the audio sent so far; answered by `flushed` with the same id."""
+    """Asks for every word and token of the audio sent so far; answered by `flushed` with the same id."""
 
     type: Literal["flush"] = "flush"
     id: FlushId | None = None
@@ -165,6 +177,10 @@ class Settings(_ServerMessage):
     endpoint_ms: int
     interim: bool
     words: bool
+    # Servers before codecs sent none of these.
+    outputs: list[Output] = ["words"]
+    codec: str | None = None
+    bitrate_kbps: float | None = None
 
 
 class Limits(_ServerMessage):

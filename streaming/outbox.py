@@ -1,4 +1,7 @@
-"""Messages on their way to one client, bounded: a client that reads slowly gets fewer tails, never fewer words."""
+"""Messages on their way to one client, bounded: a client that reads slowly gets fewer tails, never fewer words.
+
+Bytes are binary messages: records of tokens.
+"""
 
 from collections import deque
 
@@ -9,6 +12,9 @@ from voicewire.streaming.messages import (
     SpeechStartedMessage,
     TranscriptMessage,
 )
+
+# A word with its times is about so much as JSON.
+_WORD_BYTES = 128
 
 _Numbered = TranscriptMessage | SpeechStartedMessage | EndpointMessage | FlushedMessage
 
@@ -22,7 +28,7 @@ class Outbox:
 
     def __init__(self, most_items: int) -> None:
         self._most_items = most_items
-        self._messages: deque[ServerMessage] = deque()
+        self._messages: deque[ServerMessage | bytes] = deque()
         self._items = 0
         self._seq = 0
 
@@ -34,7 +40,7 @@ class Outbox:
         """Whether more waits than is allowed."""
         return self._items > self._most_items
 
-    def put(self, message: ServerMessage) -> None:
+    def put(self, message: ServerMessage | bytes) -> None:
         """Appends; whether it was too much, `full` says."""
         last = self._messages[-1] if self._messages else None
         if (
@@ -48,12 +54,12 @@ class Outbox:
         self._messages.append(message)
         self._items += _weight(message)
 
-    def put_first(self, message: ServerMessage) -> None:
+    def put_first(self, message: ServerMessage | bytes) -> None:
         """Puts a message before all that wait."""
         self._messages.appendleft(message)
         self._items += _weight(message)
 
-    def take(self) -> ServerMessage | None:
+    def take(self) -> ServerMessage | bytes | None:
         """The oldest message, numbered in the order of leaving; None where nothing waits."""
         if not self._messages:
             return None
@@ -75,8 +81,10 @@ def _joined(first: TranscriptMessage, second: TranscriptMessage) -> TranscriptMe
     )
 
 
-def _weight(message: ServerMessage) -> int:
-    """Messages and words; without word items, text weighs about as much as its words would."""
+def _weight(message: ServerMessage | bytes) -> int:
+    """Messages and words; without word items, text weighs about as much as its words would, and so do bytes."""
+    if isinstance(message, bytes):
+        return 1 + len(message) // _WORD_BYTES
     if isinstance(message, TranscriptMessage):
         return (
             1

@@ -4,19 +4,22 @@ No sockets, no threads, no clock: whoever drives it passes the time in, carries 
 messages to the client, and asks it when to look again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from voicewire.asr.events import Flushed
-from voicewire.asr.settings import SAMPLE_RATE
+from voicewire.codecs.codec import Codec
+from voicewire.codecs.tokens import Tokens
+from voicewire.streaming.account import Account
 from voicewire.streaming.commands import (
     CloseStream,
     Command,
     ConfigureStream,
+    Encoded,
     Failed,
     FlushStream,
     Opened,
-    OpenStream,
+    Progress,
     PushAudio,
+    PushTokens,
     Report,
 )
 from voicewire.streaming.errors import DecodingError, SessionError
@@ -39,12 +42,12 @@ from voicewire.streaming.messages import (
     Start,
     Warning,
 )
-from voicewire.streaming.narrator import Narrator
 from voicewire.streaming.outbox import Outbox
 from voicewire.streaming.parsing import parse
 from voicewire.streaming.patience import Ending, Patience, SessionState
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.terms import Terms
+from voicewire.streaming.token_intake import TokenIntake
 
 _CLOSING = "close"
 
@@ -59,6 +62,7 @@ class Session:
         model: the model's name, for `ready`.
         session_id: for `ready` and the log.
         now: when the connection was made.
+        codecs: those that are loaded, by name.
 
     Attributes:
         state: where the session stands.
@@ -66,20 +70,27 @@ class Session:
         done: whether it came to its proper end.
     """
 
-    def __init__(self, settings: ServerSettings, model: str, session_id: str, now: float) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        model: str,
+        session_id: str,
+        now: float,
+        codecs: Mapping[str, Codec] | None = None,
+    ) -> None:
         self.session_id = session_id
         self.state = SessionState.WAITING
         self.ended_with: ErrorCode | None = None
         self.done = False
         self._settings = settings
         self._model = model
+        self._codecs = codecs or {}
         self._outbox = Outbox(settings.outgoing_items)
         self._patience = Patience(settings, now)
         self._terms: Terms | None = None
         self._ready_due = False
-        self._intake: Intake | None = None
-        self._narrator: Narrator | None = None
-        self._processed_samples = 0
+        self._intake: Intake | TokenIntake | None = None
+        self._account: Account | None = None
         self._flushes = 0
         self._ending: Ending | None = None
         self._warned = False
@@ -94,7 +105,7 @@ class Session:
         if self.state is not SessionState.RUNNING:
             return True
         return self.buffered_s < self._settings.buffered_s and (
-            not self._narrator or self._narrator.pending_flushes < self._settings.pending_flushes
+            not self._account or self._account.pending_flushes < self._settings.pending_flushes
         )
 
     @property
@@ -105,20 +116,20 @@ class Session:
     @property
     def buffered_s(self) -> float:
         """Seconds of audio received and not yet looked at."""
-        return max(0.0, self.received_s - self._processed_samples / SAMPLE_RATE)
+        return max(0.0, self.received_s - self._account.processed_s) if self._account else 0.0
 
     @property
     def words(self) -> int:
         """Words sent so far."""
-        return self._narrator.words if self._narrator else 0
+        return self._account.words if self._account else 0
 
     @property
     def close_code(self) -> int:
         """The websocket's close code, once the session is closed."""
         return NORMAL_CLOSE if self.ended_with is None else CLOSE_CODES[self.ended_with]
 
-    def take(self) -> ServerMessage | None:
-        """The next message for the client; None where there is none now."""
+    def take(self) -> ServerMessage | bytes | None:
+        """The next message for the client, in bytes a binary one; None where there is none now."""
         # Nothing may go before `ready`; an error instead of it closes the session.
         if self._ready_due and self.state is not SessionState.CLOSED:
             return None
@@ -135,7 +146,7 @@ class Session:
         return self._guarded(self._text(text), now)
 
     def receive_bytes(self, data: bytes, now: float) -> list[Command]:
-        """Takes a binary message, which is audio."""
+        """Takes a binary message, which is audio, or tokens of it."""
         return self._guarded(self._audio(data), now)
 
     def receive_report(self, report: Report, now: float) -> list[Command]:
@@ -225,13 +236,16 @@ class Session:
                 self._warn_closed(f"`{message.type}`")
 
     def _started(self, start: Start) -> Command:
-        self._terms = Terms.of(start, self._settings.chunk_ms, self._settings.commit_ms)
-        self._intake = Intake(start.encoding, start.sample_rate, start.channels)
-        self._narrator = Narrator(words=start.words, interim=start.interim)
+        self._terms = terms = Terms.of(start, self._settings.chunk_ms, self._settings.commit_ms, self._codecs)
+        if start.encoding == "tokens":
+            self._intake = TokenIntake(self._codecs)
+        else:
+            self._intake = Intake(start.encoding, start.sample_rate, start.channels)
+        self._account = Account(terms, self._outbox)
         self._patience.began = self._patience.heard
         self._ready_due = True
         self.state = SessionState.OPENING
-        return OpenStream(self._terms.stream)
+        return terms.opening
 
     def _controlled(self, message: ClientMessage) -> Iterator[Command]:
         match message:
@@ -242,10 +256,10 @@ class Session:
             case Configure():
                 yield from self._configured(message)
             case Flush():
-                assert self._narrator is not None
+                assert self._account is not None
                 self._flushes += 1
                 tag = str(self._flushes)
-                self._narrator.expect_flush(tag, message.id)
+                self._account.expect_flush(tag, message.id)
                 yield from self._flushed(tag)
             case KeepAlive():
                 pass
@@ -256,7 +270,7 @@ class Session:
         assert self._terms is not None
         self._terms = self._terms.changed(message)
         yield from self._held_audio()
-        yield ConfigureStream(self._terms.stream)
+        yield ConfigureStream(self._terms.stream, self._terms.tokens)
         self._outbox.put(Configured(settings=self._terms.message))
 
     def _audio(self, data: bytes) -> Iterator[Command]:
@@ -273,43 +287,36 @@ class Session:
         assert self._intake is not None
         before_s, most_s = self.received_s, self._settings.buffered_s
         try:
-            for samples in self._intake.push(data):
+            for piece in self._intake.push(data):
                 # The reader stops at the bound, so that only one message can go beyond it.
                 if self.received_s - before_s > most_s or self.buffered_s > 2 * most_s:
                     raise SessionError(
                         ErrorCode.BUFFER_FULL,
                         f"a message holds at most {most_s:g} s of audio: send shorter ones",
                     )
-                yield PushAudio(samples)
+                yield PushTokens(piece) if isinstance(piece, Tokens) else PushAudio(piece)
         except DecodingError as error:
             raise SessionError(ErrorCode.BAD_AUDIO, str(error)) from error
 
     def _report(self, report: Report) -> Iterator[Command]:
+        assert self._account is not None
         match report:
             case Opened():
-                self._open()
+                if self._account.opened(report.part):
+                    self._open()
             case Failed():
                 raise SessionError(report.code, report.message)
-            case _:
-                assert self._narrator is not None
-                self._processed_samples = report.processed_samples
-                for event in report.events:
-                    for message in self._narrator.tell(event, self.received_s):
-                        self._outbox.put(message)
-                # The utterance may end with the flush, so the answer to it need not be the last event.
-                if any(isinstance(event, Flushed) and event.tag == _CLOSING for event in report.events):
+            case Progress() | Encoded():
+                if _CLOSING in self._account.tell(report, self.received_s):
                     yield from self._ended()
-                    return
-                for message in self._narrator.progress(
-                    self.received_s, report.processed_samples / SAMPLE_RATE
-                ):
-                    self._outbox.put(message)
 
     def _open(self) -> None:
         assert self._terms is not None
+        assert self._account is not None
         if self.state is SessionState.OPENING:
             self.state = SessionState.RUNNING
         self._ready_due = False
+        self._account.begin()
         self._outbox.put_first(
             Ready(
                 version=PROTOCOL_VERSION,
@@ -321,13 +328,14 @@ class Session:
         )
 
     def _ended(self) -> Iterator[Command]:
-        """The last word has been told."""
-        assert self._narrator is not None
+        """The last word has been told, and the last token."""
+        assert self._account is not None
+        self._account.finish()
         if self._ending and self._ending.code:
             yield from self.fail(self._ending.code, self._ending.message)
         else:
             self.done = True
-            self._outbox.put(Done(totals=self._narrator.totals(self.received_s)))
+            self._outbox.put(Done(totals=self._account.totals(self.received_s)))
             yield from self._closed()
 
     def _finish(self, code: ErrorCode, message: str, now: float, within_s: float) -> list[Command]:
@@ -349,7 +357,7 @@ class Session:
 
     def _flushed(self, tag: str) -> Iterator[Command]:
         yield from self._held_audio()
-        yield FlushStream(tag)
+        yield FlushStream(tag, ends=tag == _CLOSING)
 
     def _held_audio(self) -> Iterator[Command]:
         assert self._intake is not None

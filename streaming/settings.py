@@ -6,9 +6,10 @@ A flag overrides the environment (VOICEWIRE_PORT=9000), which overrides a TOML f
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -20,6 +21,14 @@ from voicewire.streaming.messages import ChunkMs, CommitMs, Limits
 ENVIRONMENT_PREFIX = "VOICEWIRE_"
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _names(value: Any) -> Any:
+    """`VOICEWIRE_CODECS=lyra_v2,encodec_24khz`; elsewhere it is a list already."""
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class ServerSettings(BaseSettings):
@@ -37,6 +46,7 @@ class ServerSettings(BaseSettings):
         precision: `auto`, `float32` or `bfloat16`.
         threads: threads of the arithmetic; None leaves it to torch.
         chunk_ms, commit_ms: what a session gets whose `start` names none.
+        codecs: those to load: names, `auto` (lyra_v2 where its weights are in the cache) or `none`.
         max_sessions: security limit: sessions at one time. Memory for all of them is taken at start-up.
         message_bytes: security limit: bytes of one websocket message. A longer one is refused at its header (or at
             the fragment that crosses the bound), before it is in memory.
@@ -70,6 +80,7 @@ class ServerSettings(BaseSettings):
     threads: Annotated[int, Field(ge=1)] | None = None
     chunk_ms: ChunkMs = 300
     commit_ms: CommitMs = 1200
+    codecs: Names = ("auto",)
     max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 8
 
     message_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024

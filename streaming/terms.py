@@ -1,9 +1,15 @@
 """What client and server have agreed on for one session: the client's wishes, filled up with the server's own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from voicewire.asr.errors import SettingsError
 from voicewire.asr.settings import StreamSettings
+from voicewire.codecs.bitrate import codebooks_at, kbps
+from voicewire.codecs.codec import Codec
+from voicewire.codecs.errors import BitrateError
+from voicewire.streaming.codec_shelf import unavailable
+from voicewire.streaming.commands import OpenStream, Part, TokenSettings
 from voicewire.streaming.errors import SessionError
 from voicewire.streaming.messages import Configure, ErrorCode, Settings, Start
 
@@ -15,16 +21,20 @@ class Terms:
     Attributes:
         start: as the client sent it.
         stream: what holds for the recogniser.
+        codec: what makes its tokens; None where none are wanted.
+        codebooks: codes per frame of these.
     """
 
     start: Start
     stream: StreamSettings
+    codec: Codec | None = None
+    codebooks: int = 0
 
     @classmethod
-    def of(cls, start: Start, chunk_ms: int, commit_ms: int) -> "Terms":
+    def of(cls, start: Start, chunk_ms: int, commit_ms: int, codecs: Mapping[str, Codec]) -> "Terms":
         """`chunk_ms` and `commit_ms` hold where `start` names none, as far as they fit what it names.
 
-        Raises SessionError for settings that exclude each other.
+        Raises SessionError for settings that exclude each other, and for a codec that is not in `codecs`.
         """
         if start.chunk_ms is not None:
             chunk_ms = start.chunk_ms
@@ -40,7 +50,12 @@ class Terms:
             )
         except SettingsError as error:
             raise SessionError(ErrorCode.UNSUPPORTED_SETTING, str(error)) from error
-        return cls(start, stream)
+        if "tokens" not in start.outputs:
+            return cls(start, stream)
+        codec = codecs.get(start.codec)
+        if codec is None:
+            raise unavailable(start.codec, codecs)
+        return cls(start, stream, codec, _codebooks(codec, start.bitrate_kbps))
 
     def changed(self, configure: Configure) -> "Terms":
         """Raises SessionError for settings that exclude each other."""
@@ -50,7 +65,29 @@ class Terms:
             )
         except SettingsError as error:
             raise SessionError(ErrorCode.UNSUPPORTED_SETTING, str(error)) from error
-        return replace(self, stream=stream)
+        if configure.bitrate_kbps is None:
+            return replace(self, stream=stream)
+        if self.codec is None:
+            raise SessionError(ErrorCode.UNSUPPORTED_SETTING, "bitrate_kbps: the session makes no tokens")
+        return replace(self, stream=stream, codebooks=_codebooks(self.codec, configure.bitrate_kbps))
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """What is made of the audio."""
+        return frozenset(Part[output.upper()] for output in self.start.outputs)
+
+    @property
+    def tokens(self) -> TokenSettings | None:
+        """What holds for the codec; None where no tokens are wanted."""
+        if self.codec is None:
+            return None
+        return TokenSettings(self.codec.name, self.codebooks, self.stream.chunk_ms)
+
+    @property
+    def opening(self) -> OpenStream:
+        """What the engine is asked for."""
+        settings = self.stream if Part.WORDS in self.parts else None
+        return OpenStream(settings, self.tokens, takes_tokens=self.start.encoding == "tokens")
 
     @property
     def message(self) -> Settings:
@@ -65,4 +102,17 @@ class Terms:
             endpoint_ms=self.stream.endpoint_ms,
             interim=self.stream.interim,
             words=self.start.words,
+            outputs=[output for output in ("words", "tokens") if output in self.start.outputs],
+            codec=self.codec.name if self.codec else None,
+            bitrate_kbps=kbps(self.codec, self.codebooks) if self.codec else None,
         )
+
+
+def _codebooks(codec: Codec, wanted_kbps: float | None) -> int:
+    """How many codebooks a bitrate is; all that the codec has where none was asked for."""
+    if wanted_kbps is None:
+        return codec.codebooks
+    try:
+        return codebooks_at(codec, wanted_kbps)
+    except BitrateError as error:
+        raise SessionError(ErrorCode.UNSUPPORTED_SETTING, f"bitrate_kbps: {error}") from error

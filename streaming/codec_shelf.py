@@ -1,0 +1,60 @@
+"""Which codecs a server has: those that its operator named, or Lyra where nothing has to be fetched for it."""
+
+from collections.abc import Callable, Mapping
+
+from voicewire import codecs
+from voicewire.codecs import codec_weights
+from voicewire.codecs.codec import Codec
+from voicewire.codecs.errors import CodecError
+from voicewire.streaming.errors import SessionError
+from voicewire.streaming.logs import get_logger
+from voicewire.streaming.messages import ErrorCode
+from voicewire.streaming.settings import ServerSettings
+
+log = get_logger(__name__)
+
+AUTO, NONE = "auto", "none"
+DEFAULT = "lyra_v2"
+
+# Called once, in the engine's thread, before the first session.
+CodecLoader = Callable[[], Mapping[str, Codec]]
+
+
+def codec_loader(settings: ServerSettings) -> CodecLoader:
+    """Loads the codecs that the settings name. It raises CodecError where one of those cannot be had."""
+
+    def load() -> Mapping[str, Codec]:
+        names = [name for name in settings.codecs if name not in (AUTO, NONE)]
+        loaded = {name: codecs.load(name) for name in names}
+        if AUTO in settings.codecs and DEFAULT not in loaded:
+            loaded |= _default()
+        return loaded
+
+    return load
+
+
+def default_at_hand() -> bool:
+    """Whether the weights that `auto` wants are in the cache. Raises ModuleNotFoundError for a package."""
+    from voicewire.codecs.lyra_v2 import FILES
+
+    return all((codec_weights.cache_folder() / file.codec / file.name).is_file() for file in FILES)
+
+
+def unavailable(name: str, loaded: Mapping[str, Codec]) -> SessionError:
+    """What to say of a codec that is not loaded."""
+    names = ", ".join(sorted(loaded)) or "none"
+    return SessionError(
+        ErrorCode.CODEC_UNAVAILABLE, f"the codec {name[:40]!r} is not loaded here; those loaded: {names}"
+    )
+
+
+def _default() -> Mapping[str, Codec]:
+    """Nothing where it cannot be had: nobody asked for it by name."""
+    try:
+        if default_at_hand():
+            return {DEFAULT: codecs.load(DEFAULT)}
+        reason = "its weights are not in the cache"
+    except (CodecError, ModuleNotFoundError) as error:
+        reason = str(error)
+    log.info("codec_not_loaded", codec=DEFAULT, reason=reason, advice=f"voicewire serve --codec {DEFAULT}")
+    return {}

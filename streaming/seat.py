@@ -1,0 +1,83 @@
+"""A session's place in the service, from the handshake on: where its commands go, and its reports come back."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from voicewire.streaming.commands import CloseStream, Command, OpenStream, Report
+from voicewire.streaming.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class Desk(Protocol):
+    """A thread that does what sessions ask of it: the recogniser's, or the codecs'."""
+
+    def submit(self, seat: "Seat", command: Command) -> None:
+        """Queues a command, and returns at once."""
+
+
+@dataclass(eq=False)
+class Seat:
+    """One session's place; `Engine.reserve` gives it.
+
+    Its methods are for the event loop that reserved it, and return at once.
+
+    Attributes:
+        recogniser, codecs: who makes the words, and who the tokens.
+        loop: the event loop of the session.
+        receive: called there for each report.
+    """
+
+    recogniser: Desk
+    codecs: Desk
+    loop: asyncio.AbstractEventLoop
+    receive: Callable[[Report], None]
+    stream: OpenStream | None = None
+    # What follows belongs to the recogniser's thread.
+    slot: int | None = None
+    pushed_samples: int = 0
+    processed_samples: int = 0
+    over: bool = False
+
+    def send(self, command: Command) -> None:
+        """Hands a command to whom it concerns; after a CloseStream or a Failed nothing has an effect."""
+        if isinstance(command, OpenStream):
+            self.stream = command
+        stream = self.stream
+        if stream is None or isinstance(command, CloseStream):
+            # The engine tells the codecs that a seat is free, before anybody else can have it.
+            self.recogniser.submit(self, command)
+            return
+        # Audio that comes as tokens reaches the recogniser through the codec, and with it what is said of it.
+        through_codec = stream.takes_tokens and command is not stream
+        if stream.settings is not None and not through_codec:
+            self.recogniser.submit(self, command)
+        if stream.tokens is not None or stream.takes_tokens:
+            self.codecs.submit(self, command)
+
+    def give_back(self) -> None:
+        """Frees the seat. May be called at any time, and twice."""
+        self.send(CloseStream())
+
+
+def deliver(reports: Iterable[tuple[Seat, Report]]) -> None:
+    """Hands reports over to the event loops of their sessions, one call for each loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Seat, Report]]] = defaultdict(list)
+    for seat, report in reports:
+        by_loop[seat.loop].append((seat, report))
+    for loop, of_loop in by_loop.items():
+        # A loop that is closed has no sessions that could want their reports.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_receive, of_loop)
+
+
+def _receive(reports: list[tuple[Seat, Report]]) -> None:
+    for seat, report in reports:
+        try:
+            seat.receive(report)
+        except Exception:
+            log.exception("report_not_taken")

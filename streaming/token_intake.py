@@ -1,0 +1,85 @@
+"""A session's tokens on their way in: records as they come, checked against the codec that is to read them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from voicewire.codecs.codec import Codec
+from voicewire.codecs.errors import TokensError
+from voicewire.codecs.record_stream import RecordReader
+from voicewire.codecs.records import Hello
+from voicewire.codecs.tokens import Tokens
+from voicewire.streaming.codec_shelf import unavailable
+from voicewire.streaming.decoding import Samples
+from voicewire.streaming.errors import SessionError
+from voicewire.streaming.messages import ErrorCode
+
+_NOTHING = np.empty(0, np.float32)
+
+
+class TokenIntake:
+    """Reader of one session's token records; each message is one.
+
+    Args:
+        codecs: those that are loaded.
+
+    Attributes:
+        received_samples: samples that the tokens so far stand for, at the codec's rate.
+    """
+
+    def __init__(self, codecs: Mapping[str, Codec]) -> None:
+        self.received_samples = 0
+        self._codecs = codecs
+        self._reader = RecordReader()
+
+    @property
+    def received_s(self) -> float:
+        """Seconds of audio that the tokens so far stand for."""
+        hello = self._reader.hello
+        return self.received_samples / hello.sample_rate if hello else 0.0
+
+    def push(self, data: bytes) -> Iterator[Tokens]:
+        """Gives tokens of at most a second, piece by piece, so that whoever takes them can stop.
+
+        Raises SessionError for what is no record of the stream, and for a codec that is not there.
+        """
+        greeted = self._reader.hello is not None
+        try:
+            record = self._reader.take(data)
+        except TokensError as error:
+            raise SessionError(ErrorCode.BAD_TOKENS, str(error)) from error
+        if not greeted and self._reader.hello is not None:
+            self._check(self._reader.hello)
+        if record is not None:
+            for piece in _cut(record.tokens):
+                self.received_samples += piece.samples
+                yield piece
+
+    def flush(self) -> Samples:
+        """Nothing is held back here."""
+        return _NOTHING
+
+    def _check(self, hello: Hello) -> None:
+        codec = self._codecs.get(hello.codec)
+        try:
+            if codec is not None:
+                hello.check(codec)
+        except TokensError as error:
+            raise SessionError(ErrorCode.CODEC_UNAVAILABLE, str(error)) from error
+        if codec is None:
+            raise unavailable(hello.codec, self._codecs)
+        if not codec.sounds:
+            raise SessionError(
+                ErrorCode.CODEC_UNAVAILABLE,
+                f"tokens of {codec.name} are no sound, and cannot be recognised here",
+            )
+
+
+def _cut(tokens: Tokens) -> Iterator[Tokens]:
+    """Stretches of at most a second."""
+    most = max(1, int(tokens.frame_rate))
+    for start in range(0, tokens.frames, most):
+        codes = tokens.codes[start : start + most]
+        samples = min(len(codes) * tokens.frame_samples, tokens.samples - start * tokens.frame_samples)
+        yield replace(tokens, first_frame=tokens.first_frame + start, samples=samples, codes=codes)
