@@ -6,6 +6,7 @@ Each is optional, since some need a C compiler or bring weights: `load_metrics` 
 import contextlib
 import importlib
 import io
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,13 +79,17 @@ def load_dnsmos_overall() -> Score:
 def load_distillmos() -> Score:
     """DistillMOS (arXiv 2502.05356): 1 to 5; hears nothing of what was sent."""
     with _something_called_torchaudio():
-        from distillmos import ConvTransformerSQAModel
+        from distillmos.sqa import MAX_HOP_LEN, SEQ_LEN, ConvTransformerSQAModel
     with contextlib.redirect_stdout(io.StringIO()):  # it prints where its weights lie
         network = ConvTransformerSQAModel().eval()
 
     @torch.inference_mode()
     def opinion(_: np.ndarray, heard: np.ndarray) -> float:
-        return float(network(torch.from_numpy(heard)[None]))
+        # The network would cut the same windows itself, and hold all of them at once: gigabytes for half a minute.
+        excess = max(0, len(heard) - SEQ_LEN)
+        starts = np.linspace(0, excess, math.ceil(excess / MAX_HOP_LEN) + 1).astype(int)
+        windows = (torch.from_numpy(heard[start : start + SEQ_LEN]) for start in starts)
+        return float(np.mean([float(network(window[None])) for window in windows]))
 
     return opinion
 
