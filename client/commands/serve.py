@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from voicewire.client.errors import CommandError
 from voicewire.client.local import server_packages
 
+PAGE = Path(__file__).resolve().parents[1] / "web"
+
 
 class LogLevel(StrEnum):
     """How much the log says."""
@@ -52,12 +54,15 @@ def serve(
         int | None,
         typer.Option(min=1, help="Sessions at one time; memory for all is taken at once.  [default: 8]"),
     ] = None,
+    page: Annotated[
+        bool | None, typer.Option("--page/--no-page", help="The captions page at /.  [default: page]")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of settings; those given here win.", dir_okay=False)
     ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="How much the log says.")] = LogLevel.INFO,
 ) -> None:
-    """Run the server: audio in over a websocket, timed words out.
+    """Run the server: audio in over a websocket, timed words out; captions in the browser at /.
 
     Every setting can also come from the environment (VOICEWIRE_PORT=9000) or
     from a TOML file; what is given here wins. There is no authentication yet:
@@ -81,13 +86,14 @@ def serve(
         "precision": precision,
         "threads": threads,
         "max_sessions": max_sessions,
+        "page": page,
     }
     with server_packages():
         from voicewire.streaming import server
 
         settings = load_settings(flags, config)
         try:
-            server.serve(settings, log_level=getattr(logging, log_level.upper()))
+            server.serve(settings, page=PAGE, log_level=getattr(logging, log_level.upper()))
         except OSError as error:
             raise CommandError(
                 f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error}): choose another "
