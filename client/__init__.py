@@ -16,6 +16,7 @@ from voicewire.client.errors import (
     StreamClosed,
 )
 from voicewire.client.stream import Stream
+from voicewire.client.tokens import TokensEvent, token_records
 
 __all__ = [
     "AudioFileError",
@@ -28,5 +29,7 @@ __all__ = [
     "SettingError",
     "Stream",
     "StreamClosed",
+    "TokensEvent",
     "connect",
+    "token_records",
 ]

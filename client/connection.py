@@ -1,7 +1,7 @@
 """Opening a stream: the handshake with a server, and what to say when there is none."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from voicewire.client.address import Address
 from voicewire.client.errors import ClientError, ConnectionFailed, ProtocolError, ServerError
 from voicewire.client.stream import Stream
 from voicewire.client.wire import checked, parsed
-from voicewire.streaming.messages import Encoding, Error, Ready, Start
+from voicewire.streaming.messages import PROTOCOL_VERSION, Encoding, Error, Output, Ready, Start
 
 # How long a closing handshake may take before the connection is dropped.
 CLOSE_TIMEOUT_S = 3.0
@@ -35,6 +35,9 @@ async def connect(
     endpoint_ms: int = 700,
     interim: bool = True,
     words: bool = True,
+    outputs: Sequence[Output] | None = None,
+    codec: str | None = None,
+    bitrate_kbps: float | None = None,
     keepalive: bool = False,
     max_backlog_s: float | None = None,
     open_timeout_s: float = 10.0,
@@ -58,7 +61,7 @@ async def connect(
 
     Args:
         url: ``ws://HOST:PORT``, ``wss://HOST``, or ``HOST:PORT``.
-        encoding: what the audio sent is: raw samples, or a compressed stream in bytes.
+        encoding: what the audio sent is: raw samples, a compressed stream in bytes, or records of tokens.
         sample_rate: 8,000 to 48,000 Hz.
         channels: 1, or 2, which the server averages.
         language: the language that is spoken, as Whisper's code for it.
@@ -67,6 +70,9 @@ async def connect(
         endpoint_ms: a pause of this length ends an utterance.
         interim: whether to be sent a tail: words that may still change.
         words: whether to be sent words with times; without, transcripts carry text alone.
+        outputs: what is to be made of the audio: ``["words"]``, ``["tokens"]`` or both; None is words.
+        codec: what makes the tokens; None is ``lyra_v2``.
+        bitrate_kbps: of the tokens, one that the codec has; None is its highest.
         keepalive: hold the session open while nothing is sent, beyond the server's idle limit.
         max_backlog_s: `send` waits while the server is so many seconds of audio behind, at least 2. None is 10,
             or half of what the server buffers where that is less.
@@ -77,8 +83,15 @@ async def connect(
         ServerError: the server refuses the session; `code` is ``capacity`` when all its slots are taken.
         SettingError: a setting lies outside the protocol's limits.
     """
+    tokens = {
+        "outputs": None if outputs is None else list(outputs),
+        "codec": codec,
+        "bitrate_kbps": bitrate_kbps,
+    }
     start = checked(
         Start,
+        type="start",
+        version=PROTOCOL_VERSION,
         encoding=encoding,
         sample_rate=sample_rate,
         channels=channels,
@@ -88,6 +101,8 @@ async def connect(
         endpoint_ms=endpoint_ms,
         interim=interim,
         words=words,
+        # A server that knows nothing of codecs would refuse these.
+        **{name: value for name, value in tokens.items() if value is not None},
     )
     socket, ready = await _shake_hands(Address.parse(url), start, open_timeout_s)
     stream = Stream(socket, ready, max_backlog_s)
@@ -117,7 +132,7 @@ async def _shake_hands(address: Address, start: Start, timeout_s: float) -> tupl
                 ping_timeout=PING_TIMEOUT_S,
                 proxy=None if address.is_local else True,
             )
-            await socket.send(start.model_dump_json(exclude_none=True))
+            await socket.send(start.model_dump_json(exclude_none=True, exclude_unset=True))
             answer = parsed(await socket.recv(decode=True))
         if isinstance(answer, Ready):
             return socket, answer

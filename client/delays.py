@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median, quantiles
 
-from voicewire.streaming.messages import ServerMessage, TranscriptMessage, WordItem
+from voicewire.client.tokens import Event
+from voicewire.streaming.messages import TranscriptMessage, WordItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class DelayMeter:
         # What stands at each place after the committed words, and how long ago time zero was when it came there.
         self._shown: dict[int, tuple[str, float]] = {}
 
-    def add(self, event: ServerMessage) -> None:
+    def add(self, event: Event) -> None:
         """Takes any event; those that bear no words change nothing."""
         if not isinstance(event, TranscriptMessage):
             return

@@ -5,13 +5,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from voicewire.client.errors import ClientError, ConnectionLost, ServerError, SettingError, StreamClosed
 from voicewire.client.pcm import SAMPLE_BYTES, Samples, pcm_bytes, seconds_of
+from voicewire.client.tokens import Event, TokenReceiver, TokensEvent
 from voicewire.client.wire import checked, parsed
 from voicewire.streaming.messages import (
     Close,
@@ -27,6 +28,9 @@ from voicewire.streaming.messages import (
     Settings,
     TranscriptMessage,
 )
+
+if TYPE_CHECKING:
+    from voicewire.codecs import Hello
 
 Audio: TypeAlias = bytes | bytearray | memoryview | Samples
 Value = TypeVar("Value")
@@ -44,9 +48,10 @@ LEAST_BACKLOG_S = 2.0
 class Stream:
     """One session with a server; `voicewire.client.connect` opens it.
 
-    Iterating over it gives the server's messages, the models of `voicewire.streaming.messages`, and ends after
-    `Done`. They wait in memory until they are read (a few kB per second of audio), so a program may send
-    everything first and read afterwards. One task may send while another reads.
+    Iterating over it gives the server's messages, the models of `voicewire.streaming.messages`, and `TokensEvent`
+    where tokens were asked for, and ends after `Done`. They wait in memory until they are read (a few kB per
+    second of audio), so a program may send everything first and read afterwards. One task may send while another
+    reads.
 
     Attributes:
         ready: the server's answer to `start`: model, settings, limits.
@@ -57,7 +62,8 @@ class Stream:
         self.ready = ready
         self.settings: Settings = ready.settings
         self._socket = socket
-        self._events: asyncio.Queue[ServerMessage | None] = asyncio.Queue()
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._tokens = TokenReceiver()
         self._progress = asyncio.Event()
         self._flushes: dict[str | int, asyncio.Future[FlushedMessage]] = {}
         self._configures: deque[asyncio.Future[Configured]] = deque()
@@ -82,8 +88,8 @@ class Stream:
         """Sends audio of any length: bytes in the stream's encoding, or an array of samples.
 
         An array is ``(samples,)`` or ``(samples, channels)``, floats from -1 to 1 or int16. Bytes may be cut
-        anywhere, but for ``opus``, where each call sends one packet. Waits while the server is further behind
-        than the stream's `max_backlog_s`.
+        anywhere, but for ``opus`` and ``tokens``, where each call sends one packet or record. Waits while the
+        server is further behind than the stream's `max_backlog_s`.
 
         Raises:
             AudioFormatError: the array does not fit the stream.
@@ -100,7 +106,7 @@ class Stream:
                 await self._put(piece)
                 self._sent_bytes += len(piece)
 
-    async def feed(self, source: Iterable[Audio] | AsyncIterable[Audio]) -> AsyncIterator[ServerMessage]:
+    async def feed(self, source: Iterable[Audio] | AsyncIterable[Audio]) -> AsyncIterator[Event]:
         """Sends a source of audio in the background, then closes, and gives the events meanwhile.
 
         `source` gives pieces of audio. An ordinary iterable is read in the event loop, so it must not wait for
@@ -116,13 +122,15 @@ class Stream:
             await asyncio.gather(sender, return_exceptions=True)
 
     async def flush(self, flush_id: str | int | None = None) -> FlushedMessage:
-        """Asks for every word of the audio sent so far and waits until they have come; the stream goes on.
+        """Asks for every word and token of the audio sent so far, and waits until they have come.
+
+        The stream goes on; tokens do so without a seam.
 
         Args:
             flush_id: a name for this flush, to find it among the events; left out, one is made up.
 
         Returns:
-            the server's answer; the words came before it and can be read by iterating.
+            the server's answer; words and tokens came before it and can be read by iterating.
         """
         if flush_id is None:
             self._flush_count += 1
@@ -139,13 +147,24 @@ class Stream:
             del self._flushes[flush_id]
 
     async def configure(
-        self, *, chunk_ms: int | None = None, commit_ms: int | None = None, endpoint_ms: int | None = None
+        self,
+        *,
+        chunk_ms: int | None = None,
+        commit_ms: int | None = None,
+        endpoint_ms: int | None = None,
+        bitrate_kbps: float | None = None,
     ) -> Settings:
         """Changes settings while the stream runs; gives what is in force from here on.
 
         Raises SettingError for a value outside the protocol's limits, before anything is sent.
         """
-        request = checked(Configure, chunk_ms=chunk_ms, commit_ms=commit_ms, endpoint_ms=endpoint_ms)
+        request = checked(
+            Configure,
+            chunk_ms=chunk_ms,
+            commit_ms=commit_ms,
+            endpoint_ms=endpoint_ms,
+            bitrate_kbps=bitrate_kbps,
+        )
         answer: asyncio.Future[Configured] = asyncio.get_running_loop().create_future()
         async with self._send_lock:
             await self._put(request.model_dump_json(exclude_none=True))
@@ -190,13 +209,13 @@ class Stream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> ServerMessage:
+    async def __anext__(self) -> Event:
         event = await self.next_event()
         if event is None:
             raise StopAsyncIteration
         return event
 
-    async def next_event(self) -> ServerMessage | None:
+    async def next_event(self) -> Event | None:
         """The next event, waiting for it; None after `Done`. Raises what else ended the stream."""
         event = await self._events.get()
         if event is None:
@@ -204,9 +223,9 @@ class Stream:
             self._raise_failure()
         return event
 
-    async def poll(self, timeout_s: float = 0.0) -> list[ServerMessage]:
+    async def poll(self, timeout_s: float = 0.0) -> list[Event]:
         """The events that have come, after waiting for the first of them for at most `timeout_s` seconds."""
-        events: list[ServerMessage] = []
+        events: list[Event] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 first = await self.next_event()
@@ -220,6 +239,11 @@ class Stream:
                 break
             events.append(event)
         return events
+
+    @property
+    def hello(self) -> "Hello | None":
+        """What the stream's tokens are of, for whoever keeps them; None before it has come."""
+        return self._tokens.hello
 
     @property
     def sent_s(self) -> float | None:
@@ -254,7 +278,7 @@ class Stream:
         """The data as messages of a bearable size; half a sample at the end waits for its other half."""
         settings = self.settings
         frame = SAMPLE_BYTES.get(settings.encoding, 1) * settings.channels
-        if settings.encoding == "opus":
+        if settings.encoding in ("opus", "tokens"):
             size = max(1, len(data))
         elif settings.encoding in SAMPLE_BYTES:
             data = self._half + data
@@ -295,9 +319,11 @@ class Stream:
     async def _read(self) -> None:
         try:
             async for data in self._socket:
-                message = parsed(data) if isinstance(data, str) else None
-                if message is not None:
-                    self._take(message)
+                event = parsed(data) if isinstance(data, str) else self._tokens.take(data)
+                if isinstance(event, TokensEvent):
+                    self._take_tokens(event)
+                elif event is not None:
+                    self._take(event)
             self._end(ConnectionLost("the server closed the connection before it had said done"))
         except ConnectionClosed as error:
             self._end(ConnectionLost(f"the connection to the server broke: {error}"))
@@ -322,6 +348,11 @@ class Stream:
         self._events.put_nowait(message)
         if isinstance(message, Done):
             self._end(message)
+
+    def _take_tokens(self, event: TokensEvent) -> None:
+        if "words" not in self.settings.outputs:
+            self._note_progress(event.end_s)
+        self._events.put_nowait(event)
 
     def _note_progress(self, processed_s: float) -> None:
         self._processed_s = max(self._processed_s, processed_s)

@@ -2,14 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from voicewire.client import connection
 from voicewire.client.errors import ClientError, StreamClosed
 from voicewire.client.stream import Audio, Stream
-from voicewire.streaming.messages import Done, Encoding, FlushedMessage, Ready, ServerMessage, Settings
+from voicewire.client.tokens import Event
+from voicewire.streaming.messages import Done, Encoding, FlushedMessage, Output, Ready, Settings
+
+if TYPE_CHECKING:
+    from voicewire.codecs import Hello
 
 Value = TypeVar("Value")
 
@@ -35,6 +39,10 @@ class SyncStream:
         return self._stream.settings
 
     @property
+    def hello(self) -> "Hello | None":
+        return self._stream.hello
+
+    @property
     def backlog_s(self) -> float:
         return self._stream.backlog_s
 
@@ -43,15 +51,22 @@ class SyncStream:
         self._run(self._stream.send(audio))
 
     def flush(self, flush_id: str | int | None = None) -> FlushedMessage:
-        """Waits until every word of the audio sent so far has come."""
+        """Waits until every word and token of the audio sent so far has come."""
         return self._run(self._stream.flush(flush_id))
 
     def configure(
-        self, *, chunk_ms: int | None = None, commit_ms: int | None = None, endpoint_ms: int | None = None
+        self,
+        *,
+        chunk_ms: int | None = None,
+        commit_ms: int | None = None,
+        endpoint_ms: int | None = None,
+        bitrate_kbps: float | None = None,
     ) -> Settings:
         """Changes settings while the stream runs."""
         return self._run(
-            self._stream.configure(chunk_ms=chunk_ms, commit_ms=commit_ms, endpoint_ms=endpoint_ms)
+            self._stream.configure(
+                chunk_ms=chunk_ms, commit_ms=commit_ms, endpoint_ms=endpoint_ms, bitrate_kbps=bitrate_kbps
+            )
         )
 
     def keepalive(self) -> None:
@@ -62,14 +77,14 @@ class SyncStream:
         """Says that no more audio comes and waits for the last words; they stay to be read."""
         return self._run(self._stream.close(timeout_s))
 
-    def poll(self, timeout_s: float = 0.0) -> list[ServerMessage]:
+    def poll(self, timeout_s: float = 0.0) -> list[Event]:
         """The events that have come, after waiting for the first of them for at most `timeout_s` seconds.
 
         Empty when there are none, and after the end. Raises what ended the stream, once its events are read.
         """
         return self._run(self._stream.poll(timeout_s))
 
-    def feed(self, source: Iterable[Audio]) -> Iterator[ServerMessage]:
+    def feed(self, source: Iterable[Audio]) -> Iterator[Event]:
         """Sends a source of audio, then closes, and gives the events meanwhile.
 
         The source is asked for its next piece in the calling thread, and events are given between the pieces.
@@ -88,7 +103,7 @@ class SyncStream:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> ServerMessage:
+    def __next__(self) -> Event:
         event = self._run(self._stream.next_event())
         if event is None:
             raise StopIteration
@@ -114,6 +129,9 @@ def connect(
     endpoint_ms: int = 700,
     interim: bool = True,
     words: bool = True,
+    outputs: Sequence[Output] | None = None,
+    codec: str | None = None,
+    bitrate_kbps: float | None = None,
     keepalive: bool = False,
     max_backlog_s: float | None = None,
     open_timeout_s: float = 10.0,
@@ -142,6 +160,9 @@ def connect(
             endpoint_ms=endpoint_ms,
             interim=interim,
             words=words,
+            outputs=outputs,
+            codec=codec,
+            bitrate_kbps=bitrate_kbps,
             keepalive=keepalive,
             max_backlog_s=max_backlog_s,
             open_timeout_s=open_timeout_s,

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voicewire.streaming.messages import Done, EndpointMessage, ServerMessage, TranscriptMessage, WordItem
+from voicewire.client.tokens import Event
+from voicewire.streaming.messages import Done, EndpointMessage, TranscriptMessage, WordItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class TranscriptBuilder:
         """The utterances that are over."""
         return self._segments
 
-    def add(self, event: ServerMessage) -> None:
+    def add(self, event: Event) -> None:
         """Takes any event; those that bear no words change nothing."""
         if isinstance(event, TranscriptMessage):
             self._words.extend(event.words)

@@ -1,13 +1,12 @@
 """A session's tokens on their way in: records as they come, checked against the codec that is to read them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from voicewire.codecs.codec import Codec
 from voicewire.codecs.errors import TokensError
-from voicewire.codecs.record_stream import RecordReader
+from voicewire.codecs.record_stream import RecordReader, records_of
 from voicewire.codecs.records import Hello
 from voicewire.codecs.tokens import Tokens
 from voicewire.streaming.codec_shelf import unavailable
@@ -52,9 +51,10 @@ class TokenIntake:
         if not greeted and self._reader.hello is not None:
             self._check(self._reader.hello)
         if record is not None:
-            for piece in _cut(record.tokens):
-                self.received_samples += piece.samples
-                yield piece
+            tokens = record.tokens
+            for piece in records_of(tokens, record.fresh, most=max(1, int(tokens.frame_rate))):
+                self.received_samples += piece.tokens.samples
+                yield piece.tokens
 
     def flush(self) -> Samples:
         """Nothing is held back here."""
@@ -74,12 +74,3 @@ class TokenIntake:
                 ErrorCode.CODEC_UNAVAILABLE,
                 f"tokens of {codec.name} are no sound, and cannot be recognised here",
             )
-
-
-def _cut(tokens: Tokens) -> Iterator[Tokens]:
-    """Stretches of at most a second."""
-    most = max(1, int(tokens.frame_rate))
-    for start in range(0, tokens.frames, most):
-        codes = tokens.codes[start : start + most]
-        samples = min(len(codes) * tokens.frame_samples, tokens.samples - start * tokens.frame_samples)
-        yield replace(tokens, first_frame=tokens.first_frame + start, samples=samples, codes=codes)
