@@ -53,7 +53,7 @@ def save_stream(stream: Stream, slots: Slots, identity: Identity) -> bytes:
         "loudness.rest": stream.loudness.rest,
     }
     tensors = {name: torch.from_numpy(array).contiguous() for name, array in arrays.items()}
-    kept = slots.save(stream.slot, window.committed, window.cached, window.available)
+    kept = slots.save(stream.slot, window.encoded, window.cached, window.available)
     tensors |= {f"slot.{name}": tensor.cpu().contiguous() for name, tensor in kept.items()}
     tensors["mel.samples"] = stream.mel.samples.contiguous()
     if stream.conv.mel is not None and stream.conv.hidden is not None:
@@ -148,7 +148,7 @@ def _stream(snapshot: Snapshot, slot: int, vocabulary: Vocabulary, slots: Slots)
     )
     frames, tokens = slots.front.shape[1], slots.self_keys.shape[-1]
     if (
-        not 0 <= window.committed <= window.available <= frames
+        not 0 <= window.committed <= window.encoded <= window.available <= frames
         or not 0 <= window.cached <= len(window.prefix) <= tokens
     ):
         raise ValueError("its window is impossible")

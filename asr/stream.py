@@ -35,6 +35,7 @@ LEAST_CERTAINTY = 0.8  # of a word; 1 in 2000 spoken words has less, nine in ten
 LEAST_FIRST_PROBABILITY = {1: 0.7, 2: 0.3, 3: 0.3}
 NEWS_S = 0.3  # a word is due this long after its end at most
 TAIL_PASSES = 2
+REVISITED = 15  # frames of a tail that are encoded once more, with what follows them
 # how much audio must lie behind a word before it is said for good: where the encoder looked ahead, and where not
 SETTLE_S, SETTLE_BLIND_S = 0.2, 0.4
 QUIET_S = 0.25  # a pause at which a window may be left
@@ -214,7 +215,10 @@ class Stream:
         kind = self._kind(end)
         if kind is Kind.LISTEN or (kind is Kind.TAIL and not (listening and self._news())):
             return Plan(Kind.LISTEN, [], None, end)
-        block = Block(self.slot, window.committed, end)
+        start = window.committed
+        if kind is Kind.TAIL:  # what the last look made of the tail's beginning will do until it is settled
+            start = max(start, min(window.encoded, end) - REVISITED)
+        block = Block(self.slot, start, end)
         last = self._utterance_over()
         ahead = 0 if last else self.settings.lookahead_frames
         return Plan(
@@ -267,6 +271,8 @@ class Stream:
     def finish(self, plan: Plan, decoded: Decoded | None) -> list[Event]:
         """Takes in what came of a plan and says what is to be said."""
         self.ticked = plan.frames
+        if plan.blocks:
+            self.window.encoded = plan.frames
         if plan.kind is Kind.LISTEN:
             return self._end_tail()
         if plan.kind is Kind.TAIL:

@@ -31,6 +31,7 @@ class Window:
         start: the window's first frame, counted from the session's start.
         available: frames through the convolutions.
         committed: frames encoded for good.
+        encoded: frames encoded, for good or for now.
         prefix: prompt and committed tokens.
         limits: frames that each token of the prefix may see when it is fed again after a rollover.
         cached: tokens of the prefix whose keys and values the slot holds.
@@ -43,6 +44,7 @@ class Window:
     start: int = 0
     available: int = 0
     committed: int = 0
+    encoded: int = 0
     cached: int = 0
     limits: list[int] = field(default_factory=list)
     spoken: list[SpokenToken] = field(default_factory=list)
@@ -141,6 +143,7 @@ def next_window(window: Window, rollover: Rollover, prompt: list[int]) -> Window
         start=start,
         available=window.available - rollover.keep_from,
         committed=committed,
+        encoded=committed,
         limits=[min(max(limit, 1), committed) for limit in limits],
         spoken=list(rollover.spoken),
     )
