@@ -62,7 +62,7 @@ def server_packages(extras: str = "server,weights") -> Iterator[None]:
         ) from error
     except Exception as error:
         # By name: their classes cannot be imported where their packages are missing.
-        if {base.__name__ for base in type(error).__mro__} & {"AsrError", "StreamingError"}:
+        if {base.__name__ for base in type(error).__mro__} & {"AsrError", "CodecError", "StreamingError"}:
             raise CommandError(str(error)) from error
         raise
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from voicewire.client.commands.caption import caption
+from voicewire.client.commands.codec import decode, encode, info, show
 from voicewire.client.commands.demo import demo
 from voicewire.client.commands.doctor import doctor
 from voicewire.client.commands.serve import serve
@@ -82,6 +83,15 @@ training = typer.Typer(
 for part in (prepare, fit, export):
     training.command(part.__name__)(told(part))
 app.add_typer(training, name="train")
+
+coding = typer.Typer(
+    help="Recordings to codec tokens and back.", no_args_is_help=True, rich_markup_mode="rich"
+)
+coding.command("encode")(told(encode))
+coding.command("decode")(told(decode))
+coding.command("info")(told(info))
+coding.command("list")(told(show))
+app.add_typer(coding, name="codec")
 
 if __name__ == "__main__":
     app()

@@ -57,8 +57,8 @@ class TokenWriter:
 
     Args:
         hello: what the stream is of.
-        record_s: pieces are gathered to records of so much, and cut at twice as much; 0 gives each piece at once, at
-            the cost of 20 bytes.
+        record_s: pieces are gathered to records of so much, and cut at twice as much; 0 gives each piece at once,
+            for 20 bytes more.
     """
 
     def __init__(self, hello: Hello, record_s: float = RECORD_S) -> None:

@@ -56,8 +56,8 @@ class TokenFile(AbstractContextManager["TokenFile"]):
         TokensError: it is no file of tokens.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+    def __init__(self, path: Path | str) -> None:
+        self._file = Path(path).open("rb")  # noqa: SIM115 - `close` closes it
         self._size = self._file.seek(0, os.SEEK_END)
         try:
             self.hello, self._first_place = self._read_hello()

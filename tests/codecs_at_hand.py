@@ -26,12 +26,12 @@ def codec(name: str) -> Codec:
     if name == "mu_law":
         return MuLaw()
     try:
-        return codecs.load(name, _weights(name))
+        return codecs.load(name, weights(name))
     except CodecWeightsError as error:
         pytest.skip(f"no weights for {name}: {error}")
 
 
-def _weights(name: str) -> Path | None:
+def weights(name: str) -> Path | None:
     """Where they are, if not where the codec itself looks."""
     if name == "lyra_v2":
         folder = Path(os.environ.get(LYRA_VARIABLE, REPOSITORY.parent / "shared" / "lyra"))

@@ -71,7 +71,7 @@ def lyra() -> Codec:
 
 @pytest.fixture(scope="module")
 def published(lyra: Codec) -> Callable[[], Published]:
-    folder = codecs_at_hand._weights("lyra_v2") or codec_weights.cache_folder() / "lyra_v2"
+    folder = codecs_at_hand.weights("lyra_v2") or codec_weights.cache_folder() / "lyra_v2"
     return lambda: Published(folder)
 
 

@@ -1,11 +1,17 @@
-"""What docs/tokens.md says of the format, held to the code."""
+"""What docs/tokens.md says of the format, held to the code; its commands and its program, run as they stand."""
 
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+import soundfile
 
+from tests import codecs_at_hand
 from voicewire.codecs import Hello, Tokens, TokenWriter, read_tokens
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "tokens.md").read_text()
@@ -23,3 +29,46 @@ def test_the_example_is_what_is_written_and_read() -> None:
     assert np.array_equal(record.tokens.codes, codes)
     assert record.tokens.samples == 600
     assert data[0x54:0x59].hex(" ") in PAGE
+
+
+EXAMPLES = re.findall(r"^<!-- runnable -->\n```(bash|python)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the examples expect: `talk.wav`, and a folder `recordings`."""
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "recordings").mkdir()
+    for name in ("talk.wav", "recordings/one.wav"):
+        soundfile.write(folder / name, codecs_at_hand.speech(16_000)[: 5 * 16_000], 16_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """With Lyra's weights in the cache, as a download would leave them."""
+    codecs_at_hand.codec("lyra_v2")
+    changes = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    if weights := codecs_at_hand.weights("lyra_v2"):
+        cache = tmp_path_factory.mktemp("cache")
+        (cache / "codecs").mkdir()
+        (cache / "codecs" / "lyra_v2").symlink_to(weights)
+        changes["VOICEWIRE_CACHE"] = str(cache)
+    return os.environ | changes
+
+
+@pytest.mark.parametrize(("kind", "code"), EXAMPLES, ids=range(len(EXAMPLES)))
+def test_an_example_does_what_it_says(
+    kind: str, code: str, folder: Path, environment: dict[str, str]
+) -> None:
+    command = ["bash", "-euo", "pipefail", "-c", code] if kind == "bash" else [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_examples_left_what_they_say(folder: Path, environment: dict[str, str]) -> None:
+    """After them, in their order."""
+    lengths = {
+        name: len(soundfile.read(folder / name)[0]) for name in ("back.wav", "part.wav", "sound/one.wav")
+    }
+    assert lengths == {"back.wav": 80_000, "part.wav": 24_000, "sound/one.wav": 80_000}
