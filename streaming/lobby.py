@@ -1,21 +1,28 @@
 """The server's door: who gets a seat, who is turned away, and what is said of it to those who only ask."""
 
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
 from voicewire.streaming.connection import Connection
 from voicewire.streaming.engine import Engine, EngineState
-from voicewire.streaming.errors import EngineError
+from voicewire.streaming.errors import EngineError, SessionError
+from voicewire.streaming.keys import check_key, presented_key
+from voicewire.streaming.live import LiveSession
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.settings import ServerSettings
+from voicewire.streaming.transport import abort
 
 log = get_logger(__name__)
 
 # When a client that was refused may try again, in seconds.
-_RETRY_AFTER_S = 5
+RETRY_LATER = {"Retry-After": "5"}
 
 
 class Lobby:
@@ -29,25 +36,48 @@ class Lobby:
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         self._engine = engine
         self._settings = settings
-        self._connections: set[Connection] = set()
+        self._sessions: set[LiveSession] = set()
         self._closing = False
 
     @property
     def connections(self) -> int:
         """Sessions being served now."""
-        return len(self._connections)
+        return len(self._sessions)
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    @property
+    def settings(self) -> ServerSettings:
+        return self._settings
+
+    def new_session(self, drop: Callable[[], None] = lambda: None) -> LiveSession:
+        """A session without a seat; `drop` ends its connection where the client does not read."""
+        return LiveSession(self._settings, self._engine.model_name, self._engine.codecs, drop)
+
+    @contextlib.contextmanager
+    def seated(self, live: LiveSession, headers: Mapping[str, str]) -> Iterator[None]:
+        """The session has a seat for as long as the block lasts. Raises SessionError where none can be had."""
+        check_key(presented_key(headers))
+        seat = self._reserve(live)
+        self._sessions.add(live)
+        try:
+            live.begin(seat)
+            yield
+        finally:
+            live.leave()
+            self._sessions.discard(live)
 
     async def stream(self, websocket: WebSocket) -> None:
         """`/v1/stream`: a seat at the handshake, or a refusal at once."""
-        connection = Connection(websocket, self._settings, self._engine.model_name, self._engine.codecs)
-        seat = await self._admit(websocket, connection)
-        if seat is None:
-            return
-        self._connections.add(connection)
+        live = self.new_session(drop=partial(abort, websocket))
         try:
-            await connection.run(seat)
-        finally:
-            self._connections.discard(connection)
+            with self.seated(live, websocket.headers):
+                await Connection(websocket, live).run()
+        except SessionError as error:
+            body = {"code": error.code, "message": str(error)}
+            await websocket.send_denial_response(JSONResponse(body, 503, headers=RETRY_LATER))
 
     async def upgrade(self, request: Request) -> JSONResponse:
         """`/v1/stream` asked for without a websocket handshake."""
@@ -67,37 +97,23 @@ class Lobby:
         status = "closing" if self._closing else self._engine.state.name.lower()
         slots = {"capacity": self._engine.capacity, "in_use": self._engine.seats_in_use}
         body = {"status": status, "model": self._engine.model_name, "slots": slots}
-        return JSONResponse(body, 200 if ready else 503, headers={} if ready else _retry())
+        return JSONResponse(body, 200 if ready else 503, headers={} if ready else RETRY_LATER)
 
     def close(self) -> None:
         """Lets nobody in any more and asks everyone to finish."""
         self._closing = True
-        for connection in list(self._connections):
-            connection.shut_down()
+        for live in list(self._sessions):
+            live.shut_down()
 
-    async def _admit(self, websocket: WebSocket, connection: Connection) -> Seat | None:
-        """A seat, or an answer that says why there is none."""
+    def _reserve(self, live: LiveSession) -> Seat:
+        if self._closing:
+            raise SessionError(ErrorCode.SHUTTING_DOWN, "the server is shutting down")
         try:
-            if self._closing:
-                await _deny(websocket, ErrorCode.SHUTTING_DOWN, "the server is shutting down")
-                return None
-            seat = self._engine.reserve(connection.take_report)
+            seat = self._engine.reserve(live.take_report)
         except EngineError as error:
-            await _deny(websocket, ErrorCode.INTERNAL, str(error))
-            return None
+            raise SessionError(ErrorCode.INTERNAL, str(error)) from error
         if seat is None:
             capacity = self._engine.capacity
             log.info("session_refused", slots=capacity)
-            await _deny(websocket, ErrorCode.CAPACITY, f"all {capacity} slots are in use: try again later")
+            raise SessionError(ErrorCode.CAPACITY, f"all {capacity} slots are in use: try again later")
         return seat
-
-
-async def _deny(websocket: WebSocket, code: ErrorCode, message: str) -> None:
-    """Refuses the handshake with HTTP 503."""
-    await websocket.send_denial_response(
-        JSONResponse({"code": code, "message": message}, 503, headers=_retry())
-    )
-
-
-def _retry() -> dict[str, str]:
-    return {"Retry-After": str(_RETRY_AFTER_S)}

@@ -198,7 +198,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._lobby.close()
         deadline = time.monotonic() + self._shutdown_s
-        while self._lobby.sessions and time.monotonic() < deadline and not self.force_exit:
+        while self._lobby.connections and time.monotonic() < deadline and not self.force_exit:
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
 

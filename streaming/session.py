@@ -145,6 +145,10 @@ class Session:
         """Takes a text message."""
         return self._guarded(self._text(text), now)
 
+    def receive_message(self, message: ClientMessage, now: float) -> list[Command]:
+        """Takes a text message that was read already."""
+        return self._guarded(self._message(message), now)
+
     def receive_bytes(self, data: bytes, now: float) -> list[Command]:
         """Takes a binary message, which is audio, or tokens of it."""
         return self._guarded(self._audio(data), now)
@@ -216,9 +220,13 @@ class Session:
     def _text(self, text: str) -> Iterator[Command]:
         if self.state is SessionState.CLOSING:
             self._ignore_text(text)
-            return
-        message = parse(text, self._settings.message_bytes)
-        if self.state is not SessionState.WAITING:
+        else:
+            yield from self._message(parse(text, self._settings.message_bytes))
+
+    def _message(self, message: ClientMessage) -> Iterator[Command]:
+        if self.state is SessionState.CLOSING:
+            self._ignore(message)
+        elif self.state is not SessionState.WAITING:
             yield from self._controlled(message)
         elif isinstance(message, Start):
             yield self._started(message)
@@ -226,14 +234,15 @@ class Session:
             raise SessionError(ErrorCode.START_EXPECTED, f"expected `start`, and got `{message.type}`")
 
     def _ignore_text(self, text: str) -> None:
-        """A late keepalive or a second close harms nothing; anything else is worth a word."""
         try:
-            message = parse(text, self._settings.message_bytes)
+            self._ignore(parse(text, self._settings.message_bytes))
         except SessionError:
             self._warn_closed("a message")
-        else:
-            if not isinstance(message, KeepAlive | Close):
-                self._warn_closed(f"`{message.type}`")
+
+    def _ignore(self, message: ClientMessage) -> None:
+        """A late keepalive or a second close harms nothing; anything else is worth a word."""
+        if not isinstance(message, KeepAlive | Close):
+            self._warn_closed(f"`{message.type}`")
 
     def _started(self, start: Start) -> Command:
         self._terms = terms = Terms.of(start, self._settings.chunk_ms, self._settings.commit_ms, self._codecs)

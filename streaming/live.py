@@ -1,0 +1,172 @@
+"""A session at work: the asyncio shell around a Session, with its seat, its timers and its log."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from voicewire.codecs.codec import Codec
+from voicewire.streaming.commands import Command, Report
+from voicewire.streaming.logs import get_logger
+from voicewire.streaming.messages import ClientMessage, ErrorCode, ServerMessage
+from voicewire.streaming.patience import SessionState
+from voicewire.streaming.seat import Seat
+from voicewire.streaming.session import Session
+from voicewire.streaming.settings import ServerSettings
+
+log = get_logger(__name__)
+
+
+class LiveSession:
+    """One session in the event loop that made it.
+
+    Args:
+        settings: limits, and what holds where `start` does not say.
+        model: the model's name.
+        codecs: those that are loaded, by name.
+        drop: called where a client does not read its last messages in time; it has to end the connection.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        model: str,
+        codecs: Mapping[str, Codec],
+        drop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._session = Session(settings, model, secrets.token_hex(8), self._began, codecs)
+        self._drop = drop
+        self._seat: Seat | None = None
+        self._news = asyncio.Event()
+        self._may_read = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._farewell: asyncio.TimerHandle | None = None
+        self._log = log.bind(session=self._session.session_id)
+
+    @property
+    def session_id(self) -> str:
+        return self._session.session_id
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is taken in any more; the last messages may still be waiting."""
+        return self._session.state is SessionState.CLOSED
+
+    @property
+    def ended_with(self) -> ErrorCode | None:
+        """The code of the error that ended it; None before, and after a proper end."""
+        return self._session.ended_with
+
+    @property
+    def close_code(self) -> int:
+        """The native websocket's close code, once the session is closed."""
+        return self._session.close_code
+
+    # ---- from its beginning to its end
+
+    def begin(self, seat: Seat) -> None:
+        """The client is here, and has a seat."""
+        self._seat = seat
+        self._log.info("session_began")
+        self._carry_out(())
+
+    def leave(self) -> None:
+        """The connection is over: gives the seat back. What happens now is without effect."""
+        self._session.client_left()
+        if self._seat is not None:
+            self._seat.give_back()
+        for timer in (self._timer, self._farewell):
+            if timer is not None:
+                timer.cancel()
+        self._log.info(
+            "session_ended",
+            code=self._session.ended_with or ("done" if self._session.done else "client_left"),
+            seconds=round(self._loop.time() - self._began, 2),
+            audio_s=round(self._session.received_s, 2),
+            words=self._session.words,
+        )
+
+    def shut_down(self) -> None:
+        """Asks the session to finish what it has, within the settings' `shutdown_s`."""
+        self._take_in(partial(self._session.shut_down, self._loop.time(), self._settings.shutdown_s))
+
+    # ---- what goes in
+
+    def take_report(self, report: Report) -> None:
+        """What the engine reports of this session."""
+        if not self.closed:
+            self._take_in(partial(self._session.receive_report, report, self._loop.time()))
+
+    def put(self, message: ClientMessage) -> None:
+        """A message of the client's, read."""
+        self._take_in(partial(self._session.receive_message, message, self._loop.time()))
+
+    def put_text(self, text: str) -> None:
+        """A message of the client's as it came."""
+        self._take_in(partial(self._session.receive_text, text, self._loop.time()))
+
+    def put_bytes(self, data: bytes) -> None:
+        """Audio, or tokens of it."""
+        self._take_in(partial(self._session.receive_bytes, data, self._loop.time()))
+
+    def fail(self, code: ErrorCode, message: str) -> None:
+        """Ends the session at once."""
+        self._carry_out(self._session.fail(code, message))
+
+    def client_left(self) -> None:
+        """Nobody is there to hear the rest."""
+        self._carry_out(self._session.client_left())
+
+    async def hearing(self) -> None:
+        """Waits until the session takes more in; a client is held back by not being read."""
+        await self._may_read.wait()
+
+    # ---- what comes out
+
+    async def take(self) -> ServerMessage | bytes | None:
+        """The next message for the client, in bytes a binary one; None when the last one has been taken."""
+        while True:
+            self._news.clear()
+            message = self._session.take()
+            if message is not None or self.closed:
+                return message
+            await self._news.wait()
+
+    # ---- inside
+
+    def _take_in(self, step: Callable[[], list[Command]]) -> None:
+        """Lets the session take something in. A fault of ours ends this session, not the server."""
+        try:
+            commands = step()
+        except Exception:
+            self._log.exception("session_failed")
+            commands = self._session.fail(ErrorCode.INTERNAL, "the server failed: open another session")
+        self._carry_out(commands)
+
+    def _carry_out(self, commands: Iterable[Command]) -> None:
+        """Does what follows from anything that the session has taken in."""
+        if self._seat is not None:
+            for command in commands:
+                self._seat.send(command)
+        self._news.set()
+        if self._session.accepts_input:
+            self._may_read.set()
+        else:
+            self._may_read.clear()
+        if self.closed:
+            # The slot is free already; the client has this long to read its last messages.
+            if self._farewell is None:
+                self._farewell = self._loop.call_later(self._settings.farewell_s, self._drop)
+            return
+        deadline = self._session.next_deadline()
+        if deadline is not None and (self._timer is None or deadline < self._timer.when()):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._take_in(partial(self._session.tick, self._loop.time()))
