@@ -53,9 +53,8 @@ class LyraModel:
 
     def _features(self, codes: np.ndarray) -> np.ndarray:
         """The sum of what the codes stand for, (frames, 64)."""
-        features = np.zeros((len(codes), self._codebooks.shape[-1]), np.float32)
-        for book, column in zip(self._codebooks, codes.T, strict=False):  # coarse first, as LiteRT adds them
-            features += book[column]
+        chosen = self._codebooks[np.arange(codes.shape[1]), codes]
+        features: np.ndarray = chosen.sum(axis=1)  # one after the other, coarse first, as LiteRT adds them
         return features
 
     def _sound(self, taps: np.ndarray, tail: np.ndarray) -> np.ndarray:

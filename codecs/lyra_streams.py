@@ -128,10 +128,7 @@ class LyraEncoders(_Slots):
 
     def _encode(self, pieces: Mapping[int, np.ndarray]) -> dict[int, Tokens]:
         """All of these samples, the last frame padded."""
-        frames = {slot: np.pad(piece, (0, -len(piece) % FRAME)) for slot, piece in pieces.items()}
-        codes = self._model.encode(
-            {slot: piece.reshape(-1, FRAME) for slot, piece in frames.items()}, self._memory
-        )
+        codes = self._model.encode({slot: _frames(piece) for slot, piece in pieces.items()}, self._memory)
         return {
             slot: self._tokens(self._stream(slot), codes[slot], len(piece)) for slot, piece in pieces.items()
         }
@@ -179,6 +176,12 @@ def _mono(piece: np.ndarray) -> np.ndarray:
     if piece.ndim != 1 or piece.dtype != np.float32:
         raise CodecError(f"audio must be float32 of shape (samples,), not {piece.dtype} of {piece.shape}")
     return piece
+
+
+def _frames(samples: np.ndarray) -> np.ndarray:
+    padded = np.zeros((-(-len(samples) // FRAME), FRAME), np.float32)
+    padded.reshape(-1)[: len(samples)] = samples
+    return padded
 
 
 def _check(piece: Tokens, due: int | None) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,6 +137,13 @@ def test_thirty_two_streams_in_a_batch_are_what_each_is_alone(lyra: Codec, speec
         alone = lyra.encode(samples[: made[slot].samples])
         assert np.array_equal(made[slot].codes, alone.codes)
         assert np.array_equal(heard[other], lyra.decode(alone))
+
+
+def test_threads_may_share_the_codec(lyra: Codec, speech: list[np.ndarray]) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lyra.encode, speech[:8]))
+    for tokens, samples in zip(made, speech, strict=False):
+        assert np.array_equal(tokens.codes, lyra.encode(samples).codes)
 
 
 def test_the_preroll_is_as_long_as_it_must_be_and_no_longer(lyra: Codec, speech: list[np.ndarray]) -> None:
