@@ -1,0 +1,295 @@
+"""Codec tokens over real sockets, with the real recogniser, the real client and Lyra: out, in, both at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import numpy as np
+import pytest
+
+from benchmarks.word_errors import count_errors
+from tests import codecs_at_hand
+from tests.serving import speech, wait_for_slots
+from voicewire.client import ServerError, TokensEvent, connect, sync, token_records
+from voicewire.codecs import Codec, Hello, RecordWriter, TokenFile, Tokens, TokenWriter
+from voicewire.streaming.engine import Engine
+from voicewire.streaming.messages import TranscriptMessage, WordItem
+from voicewire.streaming.recogniser import loader
+from voicewire.streaming.server import RunningServer, running_server
+from voicewire.streaming.settings import ServerSettings
+
+# One worker: the model is loaded once per process.
+pytestmark = pytest.mark.xdist_group("served")
+
+SETTINGS = ServerSettings(max_sessions=8, threads=1)
+RATE, FRAME = 16_000, 320
+
+
+@pytest.fixture(scope="module")
+def codec() -> Codec:
+    return codecs_at_hand.codec("lyra_v2")
+
+
+@pytest.fixture(scope="module")
+def server(codec: Codec) -> Iterator[RunningServer]:
+    engine = Engine(loader(SETTINGS), SETTINGS.max_sessions, lambda: {codec.name: codec})
+    engine.start()
+    try:
+        with running_server(SETTINGS, engine=engine) as server:
+            yield server
+    finally:
+        engine.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_slot_is_lost(server: RunningServer) -> Iterator[None]:
+    yield
+    wait_for_slots(server, 0, within_s=5)
+
+
+class Heard:
+    """What came of one session."""
+
+    def __init__(self) -> None:
+        self.tokens: list[Tokens] = []
+        self.words: list[WordItem] = []
+        self.text = ""
+        self.kinds: list[str] = []
+
+    async def listen(self, events: AsyncIterator[object]) -> "Heard":
+        async for event in events:
+            self.kinds.append(event.type)  # type: ignore[attr-defined]
+            if isinstance(event, TokensEvent):
+                self.tokens.append(event.tokens)
+            elif isinstance(event, TranscriptMessage):
+                self.words += event.words
+                self.text += event.text
+        return self
+
+    @property
+    def codes(self) -> np.ndarray:
+        return np.concatenate([tokens.codes for tokens in self.tokens])
+
+
+def floats(samples: np.ndarray) -> np.ndarray:
+    return samples.astype(np.float32) / 32_768
+
+
+def pieces(samples: np.ndarray, size: int = 1600) -> list[np.ndarray]:
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+async def hear(server: RunningServer, samples: np.ndarray, **start: object) -> Heard:
+    async with connect(server.url, **start) as stream:  # type: ignore[arg-type]
+        return await Heard().listen(stream.feed(pieces(samples)))
+
+
+# ---- out
+
+
+async def test_words_and_tokens_of_one_session_lie_on_one_clock(server: RunningServer, codec: Codec) -> None:
+    silence = np.zeros(RATE * 3 // 2, np.int16)
+    samples = np.concatenate([silence, speech(8.0), silence[:777]])
+    heard = await hear(server, samples, outputs=["words", "tokens"], bitrate_kbps=9.2)
+    assert heard.kinds[-1] == "done"
+    assert np.array_equal(heard.codes, codec.encode(floats(samples)).codes)
+    assert [tokens.first_frame for tokens in heard.tokens][1:] == [
+        tokens.first_frame + tokens.frames for tokens in heard.tokens[:-1]
+    ]
+    sound = np.concatenate([codec.decode(tokens) for tokens in [joined(heard.tokens)]])
+    assert len(sound) == len(samples)
+    assert abs(lag(sound, floats(samples))) < FRAME
+    # The words lie where the decoded tokens are loud, and begin where they begin to be.
+    begins = heard.words[0].start
+    assert begins > 1.5
+    assert loudness(sound[: round((begins - 0.1) * RATE)]) < 0.1 * loudness(sound)
+    for word in heard.words:
+        assert loudness(sound[round(word.start * RATE) : round(word.end * RATE)]) > 0.1 * loudness(sound)
+
+
+async def test_words_are_the_same_whether_tokens_are_made_or_not(server: RunningServer) -> None:
+    alone = await hear(server, speech(6.0))
+    beside = await hear(server, speech(6.0), outputs=["words", "tokens"])
+    assert [(word.word, word.start) for word in alone.words] == [
+        (word.word, word.start) for word in beside.words
+    ]
+    assert "tokens" not in alone.kinds
+
+
+async def test_tokens_alone_come_while_audio_is_sent_and_a_flush_leaves_no_seam(
+    server: RunningServer, codec: Codec
+) -> None:
+    samples = speech(4.0)[: 4 * RATE - 100]
+    async with connect(server.url, outputs=["tokens"], bitrate_kbps=3.2, chunk_ms=100) as stream:
+        await stream.send(samples[:20_000])
+        flushed = await stream.flush()
+        assert flushed.audio_processed == 1.25
+        early = [event for event in await stream.poll() if isinstance(event, TokensEvent)]
+        assert early[-1].end_s == 62 * 0.02
+        await stream.send(samples[20_000:])
+        done = await stream.close()
+        heard = await Heard().listen(stream)
+    assert "transcript" not in heard.kinds
+    assert (done.totals.audio_s, done.totals.words) == (pytest.approx(len(samples) / RATE, abs=1e-3), 0)
+    codes = np.concatenate([*(event.tokens.codes for event in early), heard.codes])
+    assert np.array_equal(codes, codec.encode(floats(samples), 16).codes)
+
+
+async def test_the_bitrate_changes_in_mid_stream(server: RunningServer, codec: Codec) -> None:
+    samples = speech(4.0)
+    async with connect(server.url, outputs=["tokens"], bitrate_kbps=3.2) as stream:
+        assert stream.settings.bitrate_kbps == 3.2
+        await stream.send(samples[: 2 * RATE])
+        settings = await stream.configure(bitrate_kbps=9.2)
+        assert settings.bitrate_kbps == 9.2
+        await stream.send(samples[2 * RATE :])
+        await stream.close()
+        heard = await Heard().listen(stream)
+    whole = codec.encode(floats(samples))
+    coarse = [tokens.codes for tokens in heard.tokens if tokens.codebooks == 16]
+    fine = [tokens.codes for tokens in heard.tokens if tokens.codebooks == 46]
+    assert np.array_equal(np.concatenate(coarse), whole.codes[:100, :16])
+    assert np.array_equal(np.concatenate(fine), whole.codes[100:])
+
+
+async def test_sessions_at_once_get_the_tokens_of_each_alone(server: RunningServer, codec: Codec) -> None:
+    audio = [np.roll(speech(5.0), 7000 * number)[: RATE * 3 + 500 * number] for number in range(8)]
+    rates = {3.2: 16, 6.0: 30, 9.2: 46}
+    wanted = [list(rates)[number % 3] for number in range(8)]
+    heard = await asyncio.gather(
+        *(
+            hear(
+                server, samples, outputs=["tokens"] if number % 2 else ["words", "tokens"], bitrate_kbps=kbps
+            )
+            for number, (samples, kbps) in enumerate(zip(audio, wanted, strict=True))
+        )
+    )
+    for one, samples, kbps in zip(heard, audio, wanted, strict=True):
+        assert np.array_equal(one.codes, codec.encode(floats(samples), rates[kbps]).codes)
+
+
+# ---- in
+
+
+async def test_speech_sent_as_tokens_gives_nearly_the_words_of_the_same_audio(
+    server: RunningServer, codec: Codec, tmp_path: object
+) -> None:
+    samples = speech(12.0)
+    plain = await hear(server, samples)
+    path = written(codec, samples, f"{tmp_path}/talk.vwt")
+    async with connect(server.url, encoding="tokens") as stream:
+        heard = await Heard().listen(stream.feed(token_records(path, piece_s=0.1)))
+        done = await stream.close()
+    assert done.totals.audio_s == 12.0
+    errors = count_errors(plain.text, heard.text)
+    assert errors.words > 20
+    assert errors.rate is not None
+    assert errors.rate <= 0.2, heard.text
+    starts = {word.word.lower(): word.start for word in plain.words}
+    apart = [
+        abs(word.start - starts[word.word.lower()]) for word in heard.words if word.word.lower() in starts
+    ]
+    assert np.median(apart) < 0.1
+
+
+async def test_tokens_become_tokens_of_another_bitrate(
+    server: RunningServer, codec: Codec, tmp_path: object
+) -> None:
+    samples = speech(3.0)
+    path = written(codec, samples, f"{tmp_path}/talk.vwt", codebooks=46)
+    async with connect(server.url, encoding="tokens", outputs=["tokens"], bitrate_kbps=3.2) as stream:
+        heard = await Heard().listen(stream.feed(token_records(path)))
+    again = codec.encode(codec.decode(codec.encode(floats(samples))), 16)
+    assert np.array_equal(heard.codes, again.codes)
+
+
+async def test_malformed_tokens_end_their_own_session_alone(server: RunningServer, codec: Codec) -> None:
+    hello = Hello.of(codec)
+    good = RecordWriter(hello).write(codec.encode(floats(speech(1.0))))[0]
+    damaged = [
+        [good],
+        [hello.to_bytes(), good, good],
+        [hello.to_bytes(), good[:-1]],
+        [hello.to_bytes(), b"\x02\x00" + bytes(30)],
+        [b"RIFF" + bytes(400)],
+        [hello.to_bytes()[:-1] + b"7"],
+    ]
+    samples = speech(5.0)
+    bystander = asyncio.create_task(hear(server, samples, outputs=["words", "tokens"]))
+    codes = [await refused(server, records) for records in damaged]
+    assert codes == ["bad_tokens"] * 5 + ["codec_unavailable"]
+    heard = await bystander
+    assert heard.kinds[-1] == "done"
+    assert "printing" in heard.text.lower()
+    assert np.array_equal(heard.codes, codec.encode(floats(samples)).codes)
+
+
+async def refused(server: RunningServer, records: list[bytes]) -> str:
+    """The code of the error with which the server ends a session of these messages."""
+    try:
+        async with connect(server.url, encoding="tokens") as stream:
+            for record in records:
+                await stream.send(record)
+            await stream.close()
+    except ServerError as error:
+        return error.code
+    return "done"
+
+
+async def test_what_the_server_has_not_loaded_is_refused_by_name(server: RunningServer) -> None:
+    with pytest.raises(ServerError, match="those loaded: lyra_v2") as error:
+        async with connect(server.url, outputs=["tokens"], codec="encodec_24khz"):
+            pass
+    assert error.value.code == "codec_unavailable"
+
+
+# ---- the client
+
+
+def test_ordinary_code_keeps_tokens_in_a_file(server: RunningServer, codec: Codec, tmp_path: object) -> None:
+    samples, path = speech(3.0), f"{tmp_path}/talk.vwt"
+    with sync.connect(server.url, outputs=["tokens"], bitrate_kbps=6) as stream, open(path, "wb") as file:
+        writer = None
+        for event in stream.feed(pieces(samples)):
+            if isinstance(event, TokensEvent):
+                if writer is None:
+                    assert stream.hello is not None
+                    writer = TokenWriter(stream.hello)
+                    file.write(writer.begin())
+                file.write(writer.write(event.tokens))
+        assert writer is not None
+        file.write(writer.end())
+    with TokenFile(path) as kept:  # type: ignore[arg-type]
+        codes = np.concatenate([tokens.codes for tokens in kept.tokens()])
+    assert np.array_equal(codes, codec.encode(floats(samples), 30).codes)
+
+
+# ---- what the tests measure by
+
+
+def joined(pieces: list[Tokens]) -> Tokens:
+    codes = np.concatenate([piece.codes for piece in pieces])
+    first = pieces[0]
+    samples = sum(piece.samples for piece in pieces)
+    return Tokens(
+        first.codec, first.sample_rate, first.frame_rate, first.codebooks, first.bits, 0, samples, codes
+    )
+
+
+def written(codec: Codec, samples: np.ndarray, path: str, codebooks: int = 16) -> str:
+    """A file of tokens."""
+    writer = TokenWriter(Hello.of(codec))
+    with open(path, "wb") as file:
+        file.write(writer.begin() + writer.write(codec.encode(floats(samples), codebooks)) + writer.end())
+    return path
+
+
+def lag(sound: np.ndarray, source: np.ndarray) -> int:
+    """By how many samples the one runs behind the other, where they are most alike."""
+    size = 1 << (2 * len(source)).bit_length()
+    spectrum = np.fft.rfft(sound, size) * np.conj(np.fft.rfft(source, size))
+    place = int(np.argmax(np.fft.irfft(spectrum, size)))
+    return place if place < size // 2 else place - size
+
+
+def loudness(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
