@@ -69,6 +69,7 @@ class _Readiness(BaseModel):
 
     status: str
     model: str
+    codecs: list[str] = []
     slots: _Slots
 
 
@@ -92,6 +93,7 @@ def diagnose(
     yield server
     if server.status is Status.OK:
         yield from _recogniser(model, adapter)
+        yield _guarded("codec", _codec)
     yield _guarded("audio input", _audio_input)
     yield _server(address, expects_server)
 
@@ -201,6 +203,26 @@ def _speech_gate() -> Check:
     return Check("speech gate", Status.OK, f"Silero VAD {importlib.metadata.version('silero-vad')}")
 
 
+def _codec() -> Check:
+    """What a server has that is not told which codecs to load."""
+    from voicewire import codecs
+
+    try:
+        from voicewire.codecs.lyra_v2 import FILES, NAME
+    except ModuleNotFoundError as error:
+        advice = "for tokens: pip install 'voicewire[server,codecs]'"
+        return Check("codec", Status.WARN, f"not installed: {error.name}", advice)
+    if not all(file.kept.is_file() for file in FILES):
+        advice = f"for tokens: voicewire serve --codec {NAME} fetches them"
+        return Check("codec", Status.WARN, f"no weights of {NAME}", advice)
+    try:
+        codec = codecs.load(NAME, FILES[0].kept.parent)
+    except codecs.CodecError as error:
+        return Check("codec", Status.FAIL, NAME, str(error))
+    rates = ", ".join(f"{rate:g}" for rate in codecs.rates(codec))
+    return Check("codec", Status.OK, f"{NAME}, {rates} kbps, SHA-256 {codec.weights_sha256[:16]}...")
+
+
 def _audio_input() -> Check:
     sounddevice = load_sounddevice()
     inputs = [
@@ -234,7 +256,8 @@ def _server(address: Address, expected: bool) -> Check:
         )
     free = told.slots.capacity - told.slots.in_use
     slots = f"{free} of {told.slots.capacity} slots free"
-    detail = f"{address.stream_url}: {told.status}, model {told.model or '-'}, {slots}"
+    codecs = f"codecs {', '.join(told.codecs)}, " if told.codecs else ""
+    detail = f"{address.stream_url}: {told.status}, model {told.model or '-'}, {codecs}{slots}"
     if told.status != "ready":
         return Check("server", Status.WARN, detail, "wait until it has loaded its model, or see its log")
     if not free:

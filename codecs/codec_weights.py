@@ -45,6 +45,11 @@ class WeightsFile:
     sha256: str
     most_bytes: int
 
+    @property
+    def kept(self) -> Path:
+        """Where the cache has it, or will have it."""
+        return cache_folder() / self.codec / self.name
+
 
 def cache_folder() -> Path:
     """Where downloads are kept: `codecs` in `VOICEWIRE_CACHE`, or in the user's cache folder."""
@@ -66,14 +71,13 @@ def read_weights(file: WeightsFile, path: Path | None = None, progress: Progress
     """
     if path is not None:
         return _read_path(file, Path(path).expanduser())
-    kept = cache_folder() / file.codec / file.name
-    if kept.is_file():
+    if file.kept.is_file():
         try:
-            return _read_path(file, kept)
+            return _read_path(file, file.kept)
         except CodecWeightsError as error:
             log.warning("weights in the cache are downloaded anew: %s", error)
-    data = _download(file, kept, progress)
-    _keep(data, kept)
+    data = _download(file, file.kept, progress)
+    _keep(data, file.kept)
     return data
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 
 from voicewire import codecs
-from voicewire.codecs import codec_weights
 from voicewire.codecs.codec import Codec
 from voicewire.codecs.errors import CodecError
 from voicewire.streaming.errors import SessionError
@@ -33,13 +32,6 @@ def codec_loader(settings: ServerSettings) -> CodecLoader:
     return load
 
 
-def default_at_hand() -> bool:
-    """Whether the weights that `auto` wants are in the cache. Raises ModuleNotFoundError for a package."""
-    from voicewire.codecs.lyra_v2 import FILES
-
-    return all((codec_weights.cache_folder() / file.codec / file.name).is_file() for file in FILES)
-
-
 def unavailable(name: str, loaded: Mapping[str, Codec]) -> SessionError:
     """What to say of a codec that is not loaded."""
     names = ", ".join(sorted(loaded)) or "none"
@@ -49,10 +41,12 @@ def unavailable(name: str, loaded: Mapping[str, Codec]) -> SessionError:
 
 
 def _default() -> Mapping[str, Codec]:
-    """Nothing where it cannot be had: nobody asked for it by name."""
+    """From the cache; nothing where it is not there, since nobody asked for it by name."""
     try:
-        if default_at_hand():
-            return {DEFAULT: codecs.load(DEFAULT)}
+        from voicewire.codecs.lyra_v2 import FILES
+
+        if all(file.kept.is_file() for file in FILES):
+            return {DEFAULT: codecs.load(DEFAULT, FILES[0].kept.parent)}
         reason = "its weights are not in the cache"
     except (CodecError, ModuleNotFoundError) as error:
         reason = str(error)

@@ -96,7 +96,12 @@ class Lobby:
         ready = self._engine.ready and not self._closing
         status = "closing" if self._closing else self._engine.state.name.lower()
         slots = {"capacity": self._engine.capacity, "in_use": self._engine.seats_in_use}
-        body = {"status": status, "model": self._engine.model_name, "slots": slots}
+        body = {
+            "status": status,
+            "model": self._engine.model_name,
+            "codecs": sorted(self._engine.codecs),
+            "slots": slots,
+        }
         return JSONResponse(body, 200 if ready else 503, headers={} if ready else RETRY_LATER)
 
     def close(self) -> None:

@@ -54,6 +54,12 @@ def serve(
         int | None,
         typer.Option(min=1, help="Sessions at one time; memory for all is taken at once.  [default: 8]"),
     ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A codec for tokens; may be repeated.  [default: lyra_v2, if its weights are in the cache]"
+        ),
+    ] = None,
     page: Annotated[
         bool | None, typer.Option("--page/--no-page", help="The captions page at /.  [default: page]")
     ] = None,
@@ -73,6 +79,7 @@ def serve(
         voicewire serve
         voicewire serve --port 9000 --max-sessions 16
         voicewire serve --chunk-ms 100 --commit-ms 600     [dim]# sooner, less accurate[/]
+        voicewire serve --codec lyra_v2 --codec encodec_24khz
         voicewire serve --config voicewire.toml --log-level warning
     """
     flags = {
@@ -86,6 +93,7 @@ def serve(
         "precision": precision,
         "threads": threads,
         "max_sessions": max_sessions,
+        "codecs": codec or None,
         "page": page,
     }
     with server_packages():
