@@ -5,6 +5,7 @@ import { DelayMeter, median } from "./delays.js";
 import { DelayPlot } from "./plot.js";
 import { PRESETS, Preferences } from "./preferences.js";
 import { FORMATS } from "./subtitles.js";
+import { TokenStrip } from "./tokens.js";
 import { Transcript } from "./transcript.js";
 import { CaptionView } from "./view.js";
 import { Stream } from "./voicewire.js";
@@ -27,6 +28,7 @@ const view = new CaptionView(
   describe,
 );
 const plot = new DelayPlot(/** @type {HTMLCanvasElement} */ (part("plot")));
+const strip = new TokenStrip(/** @type {HTMLCanvasElement} */ (part("token-strip")));
 
 let transcript = new Transcript();
 let meter = new DelayMeter();
@@ -76,9 +78,10 @@ async function begin(open) {
 
 /** @param {number} sampleRate */
 function listenTo(sampleRate) {
-  const start = { language: preferences.language, ...PRESETS[/** @type {keyof PRESETS} */ (preferences.get("preset"))] };
-  const opened = new Stream(document.baseURI, { sampleRate, start });
+  const preset = PRESETS[/** @type {keyof PRESETS} */ (preferences.get("preset"))];
+  const opened = new Stream(document.baseURI, { sampleRate, start: { language: preferences.language, ...preset } });
   opened.addEventListener("transcript", ({ detail }) => take(detail));
+  opened.addEventListener("tokens", ({ detail }) => strip.add(detail));
   opened.addEventListener("endpoint", endLine);
   opened.addEventListener("state", ({ detail }) => showState(detail));
   return opened;
@@ -127,7 +130,7 @@ async function showState({ state, reason, attempt }) {
   if (state === "open") {
     warn("");
     tell("Listening", "live");
-    offerTokens();
+    await offerTokens();
   } else if (state === "reconnecting") {
     transcript.tail = [];
     const doing = transcript.duration_s > 0 ? "Reconnecting" : "Connecting";
@@ -145,13 +148,16 @@ async function showState({ state, reason, attempt }) {
 /** What keeps the server from taking a session, in words; nothing where nothing does. */
 async function whyNot() {
   try {
-    const answer = await fetch(new URL("readyz", document.baseURI));
-    const { status, slots } = await answer.json();
+    const { status, slots } = await readiness();
     if (status !== "ready") return status === "loading" ? "the server is loading its model" : "the server is closing";
     return slots.in_use >= slots.capacity ? "all of the server’s places are taken" : undefined;
   } catch {
     return "the server does not answer";
   }
+}
+
+async function readiness() {
+  return (await fetch(new URL("readyz", document.baseURI))).json();
 }
 
 /** @param {string} text @param {"idle" | "busy" | "live" | "lost"} mood */
@@ -197,7 +203,7 @@ function describe(word) {
     `${Math.round(word.probability * 100)} % sure`,
     ...(delay ? [`settled after ${Math.max(0, delay.settled_s).toFixed(1)} s`] : []),
   ];
-  return parts.join("  ·  ");
+  return parts.join(" · ");
 }
 
 /** An overlay does not leave old words on the screen. */
@@ -208,8 +214,20 @@ function forgetLater() {
   forgetting = setTimeout(() => document.documentElement.classList.add("quiet"), preferences.clear_s * 1000);
 }
 
-function offerTokens() {
-  part("tokens-choice").hidden = !stream?.settings?.outputs;
+/** Tokens can be had where the server knows of them and has a codec loaded; without, nothing here speaks of them. */
+async function offerTokens() {
+  if (!stream?.settings?.outputs) return;
+  const { codecs = [] } = await readiness().catch(() => ({}));
+  part("tokens-choice").hidden = codecs.length === 0;
+  showTokens();
+}
+
+/** Asks the server for tokens, or for none any more, and shows the strip that they come to. */
+function showTokens() {
+  const isWanted = preferences.get("tokens") === "on" && !part("tokens-choice").hidden;
+  part("token-strip").hidden = !isWanted;
+  const outputs = isWanted ? ["words", "tokens"] : ["words"];
+  if (stream?.settings && String(stream.settings.outputs) !== String(outputs)) stream.renew({ outputs });
 }
 
 async function listDevices() {
@@ -270,6 +288,12 @@ function attend() {
     radio.checked = preferences.get(/** @type {any} */ (radio.name)) === radio.value;
     radio.addEventListener("change", () => choose(radio));
   }
+  const tokens = /** @type {HTMLInputElement} */ (part("tokens"));
+  tokens.checked = preferences.get("tokens") === "on";
+  tokens.addEventListener("change", () => {
+    preferences.set("tokens", tokens.checked ? "on" : "off");
+    showTokens();
+  });
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
     document.documentElement.classList.add("dropping");
