@@ -28,9 +28,9 @@ from voicewire.codecs import (
     rates,
 )
 
-# A second and a bit, no whole number of frames of any codec.
-LENGTH_S = 1.1234
-few_examples = settings(max_examples=8)
+# No whole number of frames of any codec.
+LENGTH_S = 0.5234
+few_examples = settings(max_examples=5)
 places = st.lists(st.floats(0, 1), max_size=6).map(sorted)
 
 
@@ -136,8 +136,10 @@ def test_the_number_of_samples_is_exact(codec: Codec, samples: int) -> None:
 
 
 def test_the_decoder_finds_in_mid_stream_by_its_preroll(sounding: Codec) -> None:
-    tokens = sounding.encode(speech(sounding))
-    start = min(tokens.frames - 5, sounding.preroll + 5)
+    if sounding.name not in codecs_at_hand.FORGETFUL:
+        pytest.skip(f"{sounding.name} never forgets wholly, and with weights of chance slowly")
+    start = sounding.preroll + 5
+    tokens = sounding.encode(speech(sounding, length_s=(start + 5) / sounding.frame_rate))
     late = decoder_stream(sounding)
     heard = late.push(part(tokens, start - sounding.preroll, tokens.frames))
     heard = np.concatenate([heard, late.flush()])[sounding.preroll * tokens.frame_samples :]

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import itertools
-import zlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import fuzz_tokens
 from tests import codecs_at_hand
 from tests.mu_law import MuLaw
 from voicewire.codecs import (
@@ -181,18 +181,6 @@ def test_a_length_beyond_all_bounds_is_refused_before_it_is_waited_for() -> None
         TokenReader().push(SIGNATURE + (MAX_RECORD_BYTES + 1).to_bytes(4, "little"))
 
 
-def resealed(data: bytes) -> bytes:
-    """The bytes with every checksum made right again: what a peer with bad intentions sends."""
-    sealed, place = bytearray(data), len(SIGNATURE)
-    while place + 4 <= len(sealed):
-        end = place + 4 + int.from_bytes(sealed[place : place + 4], "little")
-        if end > len(sealed) - 4:
-            break
-        sealed[end : end + 4] = zlib.crc32(sealed[place:end]).to_bytes(4, "little")
-        place = end + 4
-    return bytes(sealed)
-
-
 changes = st.lists(st.tuples(st.integers(0, len(SMALL) - 1), st.integers(0, 255)), min_size=1, max_size=4)
 
 
@@ -204,7 +192,8 @@ def test_bad_intentions_with_right_checksums_are_tokens_or_a_tokens_error(
     for place, value in changed:
         data[place] = value
     path = tmp_path_factory.getbasetemp() / "changed.vwt"
-    path.write_bytes(resealed(bytes(data)))
+    fuzz_tokens.resealed(data)
+    path.write_bytes(data)
     with contextlib.suppress(TokensError):
         list(read_tokens(io.BytesIO(path.read_bytes())))
     with contextlib.suppress(TokensError), TokenFile(path) as file:
@@ -215,6 +204,14 @@ def test_bad_intentions_with_right_checksums_are_tokens_or_a_tokens_error(
 def test_any_bytes_are_tokens_or_a_tokens_error(data: bytes, head: int) -> None:
     with contextlib.suppress(TokensError):
         list(read_tokens(io.BytesIO(SMALL[:head] + data)))
+
+
+def test_the_fuzzer_finds_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["fuzz_tokens", "--inputs", "3000"])
+    assert fuzz_tokens.main() == 0, capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("3000 inputs")
 
 
 # ---- from any moment on
@@ -296,7 +293,9 @@ def test_a_stretch_sounds_as_it_does_in_the_whole(sounding: Codec, tmp_path: Pat
             part = np.concatenate(list(file.sound(sounding, start_s, duration_s)))
         start = round(start_s * rate)
         end = None if duration_s is None else start + round(duration_s * rate)
-        np.testing.assert_allclose(part, whole[start:end], atol=1e-4)
+        assert len(part) == len(whole[start:end])
+        if sounding.name in codecs_at_hand.FORGETFUL:
+            np.testing.assert_allclose(part, whole[start:end], atol=1e-4)
 
 
 def test_a_damaged_file_sounds_up_to_the_damage(tmp_path: Path) -> None:
