@@ -1,10 +1,15 @@
 """Codec tokens over real sockets, with the real recogniser, the real client and Lyra: out, in, both at once."""
 
 import asyncio
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from benchmarks.word_errors import count_errors
 from tests import codecs_at_hand
@@ -22,6 +27,7 @@ pytestmark = pytest.mark.xdist_group("served")
 
 SETTINGS = ServerSettings(max_sessions=8, threads=1)
 RATE, FRAME = 16_000, 320
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "client.md"
 
 
 @pytest.fixture(scope="module")
@@ -171,11 +177,11 @@ async def test_sessions_at_once_get_the_tokens_of_each_alone(server: RunningServ
 
 
 async def test_speech_sent_as_tokens_gives_nearly_the_words_of_the_same_audio(
-    server: RunningServer, codec: Codec, tmp_path: object
+    server: RunningServer, codec: Codec, tmp_path: Path
 ) -> None:
     samples = speech(12.0)
     plain = await hear(server, samples)
-    path = written(codec, samples, f"{tmp_path}/talk.vwt")
+    path = written(codec, samples, tmp_path / "talk.vwt")
     async with connect(server.url, encoding="tokens") as stream:
         heard = await Heard().listen(stream.feed(token_records(path, piece_s=0.1)))
         done = await stream.close()
@@ -192,10 +198,10 @@ async def test_speech_sent_as_tokens_gives_nearly_the_words_of_the_same_audio(
 
 
 async def test_tokens_become_tokens_of_another_bitrate(
-    server: RunningServer, codec: Codec, tmp_path: object
+    server: RunningServer, codec: Codec, tmp_path: Path
 ) -> None:
     samples = speech(3.0)
-    path = written(codec, samples, f"{tmp_path}/talk.vwt", codebooks=46)
+    path = written(codec, samples, tmp_path / "talk.vwt", codebooks=46)
     async with connect(server.url, encoding="tokens", outputs=["tokens"], bitrate_kbps=3.2) as stream:
         heard = await Heard().listen(stream.feed(token_records(path)))
     again = codec.encode(codec.decode(codec.encode(floats(samples))), 16)
@@ -245,9 +251,9 @@ async def test_what_the_server_has_not_loaded_is_refused_by_name(server: Running
 # ---- the client
 
 
-def test_ordinary_code_keeps_tokens_in_a_file(server: RunningServer, codec: Codec, tmp_path: object) -> None:
-    samples, path = speech(3.0), f"{tmp_path}/talk.vwt"
-    with sync.connect(server.url, outputs=["tokens"], bitrate_kbps=6) as stream, open(path, "wb") as file:
+def test_ordinary_code_keeps_tokens_in_a_file(server: RunningServer, codec: Codec, tmp_path: Path) -> None:
+    samples, path = speech(3.0), tmp_path / "talk.vwt"
+    with sync.connect(server.url, outputs=["tokens"], bitrate_kbps=6) as stream, path.open("wb") as file:
         writer = None
         for event in stream.feed(pieces(samples)):
             if isinstance(event, TokensEvent):
@@ -258,9 +264,24 @@ def test_ordinary_code_keeps_tokens_in_a_file(server: RunningServer, codec: Code
                 file.write(writer.write(event.tokens))
         assert writer is not None
         file.write(writer.end())
-    with TokenFile(path) as kept:  # type: ignore[arg-type]
+    with TokenFile(path) as kept:
         codes = np.concatenate([tokens.codes for tokens in kept.tokens()])
     assert np.array_equal(codes, codec.encode(floats(samples), 30).codes)
+
+
+EXAMPLES = re.findall(r"^```python tokens\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_document_s_examples_do_what_they_say(server: RunningServer, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "talk.wav", speech(5.0), RATE)
+    assert len(EXAMPLES) == 2
+    for example in EXAMPLES:
+        code = example.replace("ws://127.0.0.1:8765", server.url)
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert result.returncode == 0, result.stderr
+        assert "printing" in result.stdout.lower()
 
 
 # ---- what the tests measure by
@@ -275,10 +296,10 @@ def joined(pieces: list[Tokens]) -> Tokens:
     )
 
 
-def written(codec: Codec, samples: np.ndarray, path: str, codebooks: int = 16) -> str:
+def written(codec: Codec, samples: np.ndarray, path: Path, codebooks: int = 16) -> Path:
     """A file of tokens."""
     writer = TokenWriter(Hello.of(codec))
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         file.write(writer.begin() + writer.write(codec.encode(floats(samples), codebooks)) + writer.end())
     return path
 
