@@ -1,6 +1,6 @@
-"""Recordings to codec tokens and back, in this process: the one module of the client that calls the codecs.
+"""Recordings to codec tokens and back, in this process.
 
-It imports them when it is called, so that a bare install, which lacks what they need, can load it.
+The codecs are imported when they are called, so that a bare install, which lacks what they need, can load this.
 """
 
 import struct
@@ -105,12 +105,10 @@ def open_tokens(path: str) -> "Iterator[TokenFile | TokenPipe]":
         from voicewire.codecs import TokenFile, TokenPipe
 
         try:
-            if path == STDIN:
-                yield TokenPipe(sys.stdin.buffer)
-            else:
-                yield stack.enter_context(TokenFile(Path(path)))
+            opened = TokenPipe(sys.stdin.buffer) if path == STDIN else stack.enter_context(TokenFile(path))
         except OSError as error:
-            raise CommandError(f"{path}: {error.strerror or error}") from error
+            raise CommandError(f"{path} cannot be read: {error.strerror or error}") from error
+        yield opened
 
 
 def decode(

@@ -94,6 +94,8 @@ class FileBatch:
             seconds += more_s
             heard(more_s)
 
+        if job.target.resolve() == Path(job.source).resolve():
+            raise CommandError(f"{job.target} would overwrite itself: name another file for the result")
         # The suffix stays, since it names the format.
         part = job.target.with_name(f".part-{job.target.name}")
         try:

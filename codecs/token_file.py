@@ -72,13 +72,14 @@ class TokenFile(AbstractContextManager["TokenFile"]):
         Raises:
             DamagedTokensError: the file is cut short or damaged; whatever was good has been given before.
         """
+        entry = self._entry_before(first_frame)
         self._file.seek(0)
         reader = TokenReader()
         reader.push(self._file.read(self._first_place))
-        frame, place = self._entry_before(first_frame)
-        if frame is not None:
+        if entry is not None:
+            frame, place = entry
             reader.skip_to(frame, (frame - self._index.entries[0][0]) * self.hello.frame_samples)
-        self._file.seek(place)
+            self._file.seek(place)
         for record in read_tokens(self._file, reader):
             if record.tokens.first_frame + record.tokens.frames > first_frame:
                 yield record.tokens
@@ -127,17 +128,20 @@ class TokenFile(AbstractContextManager["TokenFile"]):
         except TokensError:
             return index, None
 
-    def _entry_before(self, first_frame: int) -> tuple[int | None, int]:
-        """The last indexed record that begins no later: its first frame and its place. The index is believed only
-        where such a record is found; else reading begins with the first."""
-        for frame, place in reversed(self._index.entries):
-            if frame <= first_frame:
-                try:
-                    record = TokensRecord.from_bytes(self._record_at(place), self.hello)
-                except TokensError:
-                    break
-                return (frame, place) if record.tokens.first_frame == frame else (None, self._first_place)
-        return None, self._first_place
+    def _entry_before(self, first_frame: int) -> tuple[int, int] | None:
+        """The last indexed record that begins no later: its first frame and its place.
+
+        None where there is none, or where something else is found there: the index is not believed then.
+        """
+        entry = max((entry for entry in self._index.entries if entry[0] <= first_frame), default=None)
+        if entry is None:
+            return None
+        frame, place = entry
+        try:
+            record = TokensRecord.from_bytes(self._record_at(place), self.hello)
+        except TokensError:
+            return None
+        return entry if record.tokens.first_frame == frame else None
 
     def _record_at(self, place: int) -> bytes:
         """Raises DamagedTokensError where there is none."""

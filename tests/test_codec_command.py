@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from tests import bare_install, codecs_at_hand
+from voicewire import codecs
 from voicewire.client import coding
 from voicewire.client.audio_files import open_audio
 from voicewire.client.main import app
@@ -208,13 +209,14 @@ def test_whoever_reads_may_go_away(weights: str) -> None:
 
 def test_what_a_user_can_get_wrong_is_told_in_a_line(talk: Path, tokens: Path, weights: str) -> None:
     other = tokens.with_name("other.vwt")
-    data = bytearray(tokens.read_bytes())
+    other.write_bytes(tokens.read_bytes()[:-1])
     out = talk.with_name("out.wav")
     for arguments, told in (
         (["encode", talk, out, "--codec", "opus"], "no codec is called 'opus'; there are: "),
         (["encode", talk, out, "--kbps", "4", weights], "lyra_v2 has no 4 kbps; it has 3.2, 6, 9.2"),
         (["encode", talk.with_name("none.wav"), out, weights], "none.wav cannot be read: No such file"),
         (["encode", talk, talk / "x.vwt", weights], "x.vwt cannot be written: "),
+        (["encode", talk, talk, weights], "would overwrite itself"),
         (["decode", talk, out, weights], "this is no file of tokens"),
         (["decode", talk.with_name("none.vwt"), out, weights], "No such file"),
         (["decode", talk.parent / "nothing", out], "No such file"),
@@ -222,7 +224,6 @@ def test_what_a_user_can_get_wrong_is_told_in_a_line(talk: Path, tokens: Path, w
         (["info", talk], "this is no file of tokens"),
         (["info", other], "damaged: the tokens are cut short"),
     ):
-        other.write_bytes(bytes(data[:-1]))
         result = run(*arguments)
         assert result.exit_code == 1, arguments
         assert told in result.output
@@ -237,10 +238,17 @@ def test_every_command_explains_itself_with_examples(command: str) -> None:
     assert f"voicewire codec {command}" in result.output
 
 
-def test_the_list_names_every_codec() -> None:
+def test_the_list_says_what_each_codec_offers_whose_weights_are_here(
+    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if folder := codecs_at_hand.weights("lyra_v2"):
+        (tmp_path / "codecs").mkdir()
+        (tmp_path / "codecs" / "lyra_v2").symlink_to(folder)
+        monkeypatch.setenv("VOICEWIRE_CACHE", str(tmp_path))
     result = run("list")
     assert result.exit_code == 0
-    assert "lyra_v2" in result.output
+    assert all(name in result.output for name in codecs.available())
+    assert "3.2, 6, 9.2" in result.output
 
 
 def test_a_bare_install_tells_what_is_in_a_file_and_what_to_install(talk: Path, tokens: Path) -> None:

@@ -212,15 +212,13 @@ def show() -> None:
 
         table = Table("codec", "sound", "frame", "kbps", box=None)
         for name in available():
-            codec = None
-            if (cache_folder() / name).is_dir():
-                try:
-                    codec = load(name)
-                except CodecError as error:
-                    table.add_row(name, Text(str(error)))
-                    continue
-            if codec is None:
+            if not (cache_folder() / name).is_dir():
                 table.add_row(name, "[dim]its weights come with its first use, or by --weights[/]")
+                continue
+            try:
+                codec = load(name)
+            except CodecError as error:
+                table.add_row(name, Text(str(error)))
                 continue
             offered = ", ".join(f"{rate:g}" for rate in rates(codec))
             sound = f"{codec.sample_rate} Hz" if codec.sounds else "words alone, no sound"
@@ -232,13 +230,12 @@ def _recordings(source: str, target: Path) -> list[Job]:
     """What is to be encoded, and to which file."""
     if source == STDIN or not Path(source).is_dir():
         return [Job(source, target, Recording(source, source, None).duration_s())]
-    found = ((one, one.results) for one in find_recordings([source], target))
-    return [
-        Job(recording.path, file, recording.duration_s(), was_there=file.exists())
-        for recording, results in found
-        if results is not None
-        for file in [results.with_name(results.name + SUFFIX)]
-    ]
+    jobs = []
+    for recording in find_recordings([source], target):
+        if recording.results is not None:
+            file = recording.results.with_name(recording.results.name + SUFFIX)
+            jobs.append(Job(recording.path, file, recording.duration_s(), was_there=file.exists()))
+    return jobs
 
 
 def _token_files(source: str, target: Path, start_s: float, duration_s: float | None) -> list[Job]:
