@@ -15,6 +15,7 @@ import numpy.typing as npt
 import soundfile
 
 from voicewire.client.errors import AudioFileError
+from voicewire.streaming.messages import Encoding
 
 Block: TypeAlias = npt.NDArray[np.float32]
 
@@ -43,9 +44,12 @@ class AudioFile(AbstractContextManager["AudioFile"]):
 
     Attributes:
         name: the file as it was named.
+        encoding: as which its blocks are sent.
         sample_rate: of the samples that `blocks` gives, in Hz.
         duration_s: as the file states it; None where it does not.
     """
+
+    encoding: Encoding = "pcm_s16le"
 
     def __init__(self, name: str, reader: _Reader, sample_rate: int) -> None:
         self.name = name
@@ -72,6 +76,9 @@ class AudioFile(AbstractContextManager["AudioFile"]):
             raise AudioFileError(f"{self.name} is damaged: {_reason(error)}") from error
         if empty:
             raise AudioFileError(f"{self.name} holds no sound: its audio track is empty")
+
+    def seconds_of(self, block: Block) -> float:
+        return len(block) / self.sample_rate
 
     def close(self) -> None:
         self._reader.close()

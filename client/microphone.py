@@ -5,6 +5,7 @@ from typing import Any
 
 from voicewire.client.audio_files import Block
 from voicewire.client.errors import MicrophoneError, MissingPackageError
+from voicewire.streaming.messages import Encoding
 
 SAMPLE_RATE = 16_000
 
@@ -12,6 +13,7 @@ SAMPLE_RATE = 16_000
 class Microphone:
     """The default input, or the one that is named; an `AudioSource` that never ends by itself."""
 
+    encoding: Encoding = "pcm_s16le"
     duration_s: float | None = None
 
     def __init__(self, device: str | None = None, sample_rate: int = SAMPLE_RATE) -> None:
@@ -33,6 +35,9 @@ class Microphone:
             while True:
                 samples, _ = self._stream.read(round(block_s * self.sample_rate))
                 yield samples[:, 0].copy()
+
+    def seconds_of(self, block: Block) -> float:
+        return len(block) / self.sample_rate
 
     def close(self) -> None:
         self._stream.close()

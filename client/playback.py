@@ -5,9 +5,10 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from voicewire.client.audio_files import Block
+from voicewire.streaming.messages import Encoding
 
 # Well under the 300 ms that a server looks at in one go, so that the pieces themselves add little delay.
 PIECE_S = 0.1
@@ -15,14 +16,20 @@ PIECE_S = 0.1
 AHEAD_PIECES = 20
 
 
+# A block of samples, or a record of tokens.
+Piece: TypeAlias = Block | bytes
+
+
 class AudioSource(Protocol):
-    """What can be played: an `AudioFile` or a `Microphone`."""
+    """What can be played: an `AudioFile`, a `Microphone` or a `TokenRecording`."""
 
     name: str
+    encoding: Encoding
     sample_rate: int
     duration_s: float | None
 
-    def blocks(self, block_s: float = ...) -> Iterator[Block]: ...
+    def blocks(self, block_s: float = ...) -> Iterator[Piece]: ...
+    def seconds_of(self, piece: Any, /) -> float: ...
     def close(self) -> None: ...
 
 
@@ -45,7 +52,7 @@ class Playback:
         self._live = live
         self._zero_at: float | None = None
         self._stopped = threading.Event()
-        self._pieces: asyncio.Queue[Block | Exception | None] = asyncio.Queue(AHEAD_PIECES)
+        self._pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue(AHEAD_PIECES)
 
     @property
     def is_paced(self) -> bool:
@@ -58,7 +65,7 @@ class Playback:
             return 0.0
         return time.monotonic() - self._zero_at - audio_s / (self._speed or 1.0)
 
-    async def pieces(self) -> AsyncIterator[Block]:
+    async def pieces(self) -> AsyncIterator[Piece]:
         """The audio in pieces of PIECE_S, each when its last sample has been spoken.
 
         Raises what the source raises.
@@ -73,7 +80,7 @@ class Playback:
                 raise piece
             if piece is None:
                 return
-            self.position_s += len(piece) / self.source.sample_rate
+            self.position_s += self.source.seconds_of(piece)
             await self._wait_for_its_time()
             if self._stopped.is_set():
                 return
@@ -98,7 +105,7 @@ class Playback:
             await asyncio.sleep(due - now)
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
-        def put(piece: Block | Exception | None) -> None:
+        def put(piece: Piece | Exception | None) -> None:
             asyncio.run_coroutine_threadsafe(self._pieces.put(piece), loop).result()
 
         # The loop may be gone by the time that a pipe gives its next bytes.

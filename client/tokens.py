@@ -4,16 +4,18 @@
 """
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from voicewire.client.errors import AudioFileError, ProtocolError
-from voicewire.streaming.messages import ServerMessage
+from voicewire.streaming.messages import Encoding, ServerMessage
 
 if TYPE_CHECKING:
     from voicewire.codecs import Hello, RecordReader, Tokens
 
+TOKEN_SUFFIX = ".vwt"
 PIECE_S = 1.0
 
 
@@ -77,6 +79,64 @@ class TokenReceiver:
         return None if taken is None else TokensEvent(record, taken.tokens)
 
 
+class TokenRecording:
+    """A file of tokens (`.vwt`), to be sent as such.
+
+    Attributes:
+        name: the file as it was named.
+        encoding: as which its records are sent.
+        sample_rate: of the sound that it stands for.
+        duration_s: None: a file that is still being written ends where it is read to.
+
+    Raises:
+        AudioFileError: it is no file of tokens, or cannot be read.
+    """
+
+    encoding: Encoding = "tokens"
+    duration_s: float | None = None
+
+    def __init__(self, path: str | Path) -> None:
+        from voicewire.codecs import TokenFile
+
+        self.name = str(path)
+        with self._explained():
+            self._file = TokenFile(Path(path))
+        self.sample_rate = self._file.hello.sample_rate
+
+    def blocks(self, block_s: float = PIECE_S) -> Iterator[bytes]:
+        """The hello, and records of at most so many seconds. Raises AudioFileError where it comes to damage."""
+        from voicewire.codecs.record_stream import records_of
+
+        most = max(1, int(block_s * self._file.hello.frame_rate))
+        yield self._file.hello.to_bytes()
+        with self._explained():
+            for record in self._file.records():
+                for piece in records_of(record.tokens, record.fresh, most):
+                    yield piece.to_bytes()
+
+    def seconds_of(self, record: bytes) -> float:
+        """How much of the sound a record stands for."""
+        from voicewire.codecs.records import RecordType, TokensRecord
+
+        if record[0] != RecordType.TOKENS:
+            return 0.0
+        return TokensRecord.from_bytes(record, self._file.hello).tokens.duration_s
+
+    def close(self) -> None:
+        self._file.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        from voicewire.codecs import TokensError
+
+        try:
+            yield
+        except OSError as error:
+            raise AudioFileError(f"{self.name} cannot be read: {error.strerror or error}") from error
+        except TokensError as error:
+            raise AudioFileError(f"{self.name} is no whole file of tokens: {error}") from error
+
+
 def token_records(path: str | Path, piece_s: float = PIECE_S) -> Iterator[bytes]:
     """A file of tokens (`.vwt`) as the messages of a stream that was opened with ``encoding="tokens"``.
 
@@ -87,17 +147,5 @@ def token_records(path: str | Path, piece_s: float = PIECE_S) -> Iterator[bytes]
     Raises:
         AudioFileError: it is none, or it is damaged; what came before the damage was given.
     """
-    from voicewire.codecs import TokenFile, TokensError
-    from voicewire.codecs.record_stream import records_of
-
-    try:
-        with TokenFile(Path(path)) as file:
-            yield file.hello.to_bytes()
-            most = max(1, int(piece_s * file.hello.frame_rate))
-            for record in file.records():
-                for piece in records_of(record.tokens, record.fresh, most):
-                    yield piece.to_bytes()
-    except OSError as error:
-        raise AudioFileError(f"{path} cannot be read: {error.strerror or error}") from error
-    except TokensError as error:
-        raise AudioFileError(f"{path} is no whole file of tokens: {error}") from error
+    with closing(TokenRecording(path)) as recording:
+        yield from recording.blocks(piece_s)

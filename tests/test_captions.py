@@ -15,7 +15,7 @@ from voicewire.client.delays import DelayMeter, Spread
 from voicewire.client.errors import AudioFileError
 from voicewire.client.playback import PIECE_S, Playback
 from voicewire.client.transcripts import TranscriptBuilder
-from voicewire.streaming.messages import EndpointMessage, TranscriptMessage, WordItem
+from voicewire.streaming.messages import Encoding, EndpointMessage, TranscriptMessage, WordItem
 
 BOLD, DIM = "\x1b[1m", "\x1b[2m"
 
@@ -45,6 +45,7 @@ class Noise:
     """Two seconds of noise as an `AudioSource`."""
 
     name, sample_rate = "noise", 16_000
+    encoding: Encoding = "pcm_s16le"
     duration_s: float | None = 2.0
 
     def __init__(self, fails_after: int = 1_000, pause_s: float = 0.0) -> None:
@@ -58,6 +59,9 @@ class Noise:
                 raise AudioFileError("the file ends in rubbish")
             time.sleep(self._pause_s)
             yield np.full(round(block_s * self.sample_rate), number, np.float32)
+
+    def seconds_of(self, block: Block) -> float:
+        return len(block) / self.sample_rate
 
     def close(self) -> None:
         self.closed = True

@@ -269,6 +269,29 @@ def test_ordinary_code_keeps_tokens_in_a_file(server: RunningServer, codec: Code
     assert np.array_equal(codes, codec.encode(floats(samples), 30).codes)
 
 
+def test_a_file_of_tokens_is_captioned(server: RunningServer, codec: Codec, tmp_path: Path) -> None:
+    path = written(codec, speech(5.0), tmp_path / "talk.vwt")
+    command = [
+        sys.executable,
+        "-m",
+        "voicewire.client",
+        "caption",
+        str(path),
+        "--url",
+        server.url,
+        "--speed",
+        "0",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "the art of making" in result.stdout.lower()
+    assert "5.0 s of audio" in result.stderr
+    path.write_bytes(path.read_bytes()[:-40])
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert "no whole file of tokens" in result.stderr
+
+
 EXAMPLES = re.findall(r"^```python tokens\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -281,7 +304,7 @@ def test_the_document_s_examples_do_what_they_say(server: RunningServer, tmp_pat
             [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert result.returncode == 0, result.stderr
-        assert "printing" in result.stdout.lower()
+        assert "the art of making" in result.stdout.lower()
 
 
 # ---- what the tests measure by

@@ -27,6 +27,7 @@ from voicewire.client.microphone import Microphone
 from voicewire.client.playback import AudioSource, Playback
 from voicewire.client.stream import Stream
 from voicewire.client.subtitles import SubtitleFormat, render
+from voicewire.client.tokens import TOKEN_SUFFIX, TokenRecording
 from voicewire.client.transcripts import TranscriptBuilder
 from voicewire.streaming.messages import Warning
 
@@ -74,6 +75,7 @@ def caption(
 
         voicewire caption mic
         voicewire caption talk.mp4 --save talk.srt
+        voicewire caption talk.vwt                         [dim]# a file of tokens, sent as such[/]
         voicewire caption talk.mp4 --speed 0               [dim]# as fast as the server takes it[/]
         arecord -f S16_LE -r 16000 -t raw | voicewire caption - --rate 16000
         voicewire caption mic --url ws://captions.example:8765 --chunk-ms 100
@@ -111,6 +113,8 @@ def open_playback(source: str, speed: float, rate: int | None, device: str | Non
     """What is to be heard. Raises AudioFileError, MicrophoneError or MissingPackageError."""
     if source == MICROPHONE and not Path(source).is_file():
         return Playback(Microphone(device), live=True)
+    if source.endswith(TOKEN_SUFFIX):
+        return Playback(TokenRecording(source), speed=speed)
     audio: AudioSource = open_audio(source, raw_rate=rate, rates=PROTOCOL_RATES)
     return Playback(audio, speed=speed, live=source == STDIN)
 
@@ -136,6 +140,7 @@ class CaptionSession:
         """Until the audio is over and its last word has come. Raises ClientError."""
         async with connect(
             url,
+            encoding=self.playback.source.encoding,
             sample_rate=self.playback.source.sample_rate,
             language=language,
             chunk_ms=chunk_ms,
