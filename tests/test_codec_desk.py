@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
+from tests import codecs_at_hand
 from tests.mu_law import Encoders, MuLaw
 from tests.recognisers import ScriptedRecogniser
 from tests.test_engine import Listener, seats_free
+from voicewire.asr.resampler import resample
 from voicewire.asr.settings import StreamSettings
 from voicewire.codecs import Codec, CodecBatch, Tokens
 from voicewire.streaming.commands import (
@@ -23,6 +25,7 @@ from voicewire.streaming.commands import (
     Opened,
     OpenStream,
     Part,
+    Progress,
     PushAudio,
     PushTokens,
     TokenSettings,
@@ -174,6 +177,31 @@ async def test_tokens_in_become_words_and_other_tokens(engine: Engine, codec: Mu
     assert listener.flushed("1")
     assert listener.text() == " w0 w1 w2"
     assert np.array_equal(listener.codes(), codec.encode(codec.decode(tokens)).codes)
+
+
+async def test_a_codec_of_another_rate_follows_the_same_clock() -> None:
+    codec = codecs_at_hand.codec("encodec_24khz")
+    engine = Engine(ScriptedRecogniser, 2, lambda: {codec.name: codec})
+    engine.start()
+    engine.wait_ready(60)
+    samples, make = noise(2.01), replace(MAKE, codec=codec.name, codebooks=codec.codebooks)
+    listener = TokenListener().begin(engine, OpenStream(None, make))
+    for piece in np.split(samples, [3000, 9000, 9001, 20_000]):
+        listener.send(PushAudio(piece))
+    listener.send(END)
+    await listener.until(lambda: listener.made("close"))
+    whole = codec.encode(resample(samples, 16_000, 24_000))
+    assert np.array_equal(listener.codes(), whole.codes)
+    last = listener.encoded[-1].tokens[-1]
+    assert last.start_s + last.duration_s == pytest.approx(2.01)
+    assert listener.encoded[-1].processed_samples == len(samples)
+
+    back = TokenListener().begin(engine, OpenStream(StreamSettings(), takes_tokens=True))
+    back.send(PushTokens(whole), END)
+    await back.until(lambda: back.flushed("close"))
+    progress = [report for report in back.reports if isinstance(report, Progress)]
+    assert progress[-1].processed_samples == len(samples)
+    assert engine.stop()
 
 
 async def test_for_tokens_alone_the_recogniser_does_not_run(
