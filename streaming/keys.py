@@ -1,4 +1,4 @@
-"""The key that a client shows at the handshake: where each protocol puts it, and the one place that looks at it."""
+"""The key that a client shows at the handshake: where each protocol puts it, and the one place that checks it."""
 
 from collections.abc import Mapping
 

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
 from voicewire.streaming import logs
+from voicewire.streaming.doors import deepgram
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.lobby import Lobby
 from voicewire.streaming.page import Page
@@ -47,6 +48,7 @@ def create_app(engine: Engine, settings: ServerSettings, page: Path | None = Non
             Route(STREAM_PATH, lobby.upgrade, methods=["GET", "POST"]),
             Route("/healthz", lobby.health),
             Route("/readyz", lobby.readiness),
+            *deepgram.routes(lobby),
             *(Page(page).routes() if page is not None and settings.page else ()),
         ]
     )

@@ -44,7 +44,7 @@ class ServerSettings(BaseSettings):
         adapter: `default`, `none`, or the path of an adapter.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `float32` or `bfloat16`.
-        threads: threads of the arithmetic; None leaves it to torch.
+        threads: the sessions are dealt out to so many threads; None: as many as torch would use.
         chunk_ms, commit_ms: what a session gets whose `start` names none.
         codecs: those to load: names, `auto` (lyra_v2 where its weights are in the cache) or `none`.
         page: whether the captions page is served at `/`, where the program that serves brings one.
@@ -65,6 +65,9 @@ class ServerSettings(BaseSettings):
         drain_s: security limit: seconds from `close` (or a server-side end) to the last word, and seconds that a
             client is held back by an engine that makes no headway.
         farewell_s: security limit: seconds to deliver the last messages and the closing handshake.
+        upload_bytes: security limit: bytes of a recording sent over HTTP, which is held in memory; it needs a slot
+            like any session.
+        upload_s: security limit: seconds in which a request's body must be whole.
         shutdown_s: seconds that a stopping server gives its sessions to receive their last words.
     """
 
@@ -94,6 +97,8 @@ class ServerSettings(BaseSettings):
     outgoing_items: Annotated[int, Field(ge=16)] = 2000
     drain_s: Seconds = 60.0
     farewell_s: Seconds = 5.0
+    upload_bytes: Annotated[int, Field(ge=1024)] = 25 * 1024 * 1024
+    upload_s: Seconds = 120.0
     shutdown_s: Seconds = 10.0
 
     @classmethod

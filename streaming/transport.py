@@ -24,6 +24,9 @@ from voicewire.streaming.settings import ServerSettings
 
 _ABORT = "voicewire.abort"
 
+# The rest of a request is still to come: its head, or its body.
+_UNFINISHED = (h11.IDLE, h11.SEND_BODY)
+
 # A message may come in so many pieces; empty ones would otherwise cost memory without ever reaching its bound.
 _MOST_FRAGMENTS = 4096
 # Bytes that may wait for a client that sends pings and reads no pongs.
@@ -35,6 +38,13 @@ def abort(websocket: WebSocket) -> None:
     extension = websocket.scope.get("extensions", {}).get(_ABORT)
     if extension is not None:
         cast(Callable[[], None], extension["abort"])()
+
+
+def word_errors(websocket: WebSocket, worded: Callable[[Error], str]) -> None:
+    """Errors that the transport itself finds are told in these words: those of the connection's protocol."""
+    extension = websocket.scope.get("extensions", {}).get(_ABORT)
+    if extension is not None:
+        extension["worded"] = worded
 
 
 class WebSocketTransport(WebSocketsSansIOProtocol):
@@ -110,7 +120,10 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         self.queue.put_nowait(
             {"type": "websocket.disconnect", "code": CLOSE_CODES[code], "reason": code.value}
         )
-        error = Error(code=code, message=message).model_dump_json().encode()
+        worded = cast(
+            Callable[[Error], str], self.scope["extensions"][_ABORT].get("worded", Error.model_dump_json)
+        )
+        error = worded(Error(code=code, message=message)).encode()
         close = Close(CLOSE_CODES[code], code.value).serialize()
         # In place of the close frame that lies ready, which has another reason.
         self.conn.data_to_send()
@@ -131,12 +144,15 @@ class HttpTransport(H11Protocol):
     """One HTTP connection.
 
     Attributes:
-        handshake_s: seconds for a whole request.
+        handshake_s: seconds for a request's head.
+        upload_s: seconds for its body.
     """
 
     handshake_s: ClassVar[float] = 10.0
+    upload_s: ClassVar[float] = 120.0
     _deadline: asyncio.TimerHandle | None = None
     _upgraded = False
+    _body_due = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -157,10 +173,13 @@ class HttpTransport(H11Protocol):
         self._relax()
 
     def _watch(self) -> None:
-        if self._upgraded or self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+        body_due = self.conn.their_state is h11.SEND_BODY
+        if self._upgraded or body_due is not self._body_due or self.conn.their_state not in _UNFINISHED:
             self._relax()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.handshake_s, self.transport.abort)
+        self._body_due = body_due
+        if self._deadline is None and not self._upgraded and self.conn.their_state in _UNFINISHED:
+            within_s = self.upload_s if body_due else self.handshake_s
+            self._deadline = self.loop.call_later(within_s, self.transport.abort)
 
     def _relax(self) -> None:
         if self._deadline is not None:
@@ -173,6 +192,7 @@ def transports(settings: ServerSettings) -> tuple[type[HttpTransport], type[WebS
 
     class Http(HttpTransport):
         handshake_s = settings.handshake_s
+        upload_s = settings.upload_s
 
     class Web(WebSocketTransport):
         farewell_s = settings.farewell_s

@@ -1,4 +1,4 @@
-"""Every example of the README and of docs/recogniser.md that is marked runnable, run as it stands."""
+"""Every example of the README, docs/recogniser.md and docs/protocols.md that is marked runnable, run as it stands."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from benchmarks.speech_tars import Clip
 from benchmarks.word_errors import count_errors
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "recogniser.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "recogniser.md", ROOT / "docs" / "protocols.md")
 EXAMPLE = re.compile(r"^<!-- runnable -->\n```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = [example for page in PAGES for example in EXAMPLE.findall(page.read_text())]
 ADDRESS = "127.0.0.1:8765"
