@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -51,19 +52,22 @@ class BatchTranscriber:
         self, checkpoint: Checkpoint, adapter: Adapter, precision: Precision, slots: int, widest_beam: int = 1
     ) -> None:
         state = adapter.merge(checkpoint.state)
-        device = torch.device(precision.device)
         self.model = CausalWhisper.from_state(checkpoint.dims, state, precision.dtype, precision.device)
         self.model_name = checkpoint.name
         self.adapter = adapter
         self.precision = precision
-        spare = widest_beam if widest_beam > 1 else 0
-        self.slots = Slots.allocate(checkpoint.dims, slots, precision.dtype, device, spare=spare)
+        self._identity = Identity(checkpoint.sha256, adapter.sha256, str(precision.dtype))
+        self._begin(slots, widest_beam)
+
+    def _begin(self, slots: int, widest_beam: int) -> None:
+        """Everything but the model."""
+        dims, spare = self.model.dims, widest_beam if widest_beam > 1 else 0
+        self.slots = Slots.allocate(dims, slots, self.model.dtype, self.model.device, spare=spare)
         self.encoder = BlockEncoder(self.model, self.slots)
-        self.decoder = TokenDecoder(self.model, self.slots, alignment_heads(checkpoint.name, checkpoint.dims))
+        self.decoder = TokenDecoder(self.model, self.slots, alignment_heads(self.model_name, dims))
         self.beam = BeamDecoder(self.decoder, slots, spare)
         self.stage_seconds: dict[str, float] = defaultdict(float)
-        self._identity = Identity(checkpoint.sha256, adapter.sha256, str(precision.dtype))
-        self._mel = StreamingLogMel(checkpoint.dims.n_mels)
+        self._mel = StreamingLogMel(dims.n_mels)
         self._voice = VoiceActivity()
         self._vocabularies: dict[str, Vocabulary] = {}
         self._streams: dict[int, Stream] = {}
@@ -99,6 +103,12 @@ class BatchTranscriber:
         checkpoint = load_checkpoint(model)
         chosen = choose_precision(checkpoint.dims, device=device, precision=precision)
         return cls(checkpoint, load_adapter(adapter, checkpoint), chosen, slots, widest_beam)
+
+    def sibling(self) -> "BatchTranscriber":
+        """Another one with as much room over the same model in memory, for another thread to own."""
+        sibling = copy(self)
+        sibling._begin(self.capacity, len(self.beam.spare))
+        return sibling
 
     @property
     def capacity(self) -> int:

@@ -1,4 +1,4 @@
-"""What the engine needs of a recogniser: the part of `voicewire.asr.transcriber.BatchTranscriber` that it uses."""
+"""What the engine needs of a recogniser: the part of `voicewire.asr.team.Team` that it uses."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -15,7 +15,7 @@ _WARM_UP_STEPS = 1000
 
 
 class Recogniser(Protocol):
-    """Many streams in slots; one thread owns it. BatchTranscriber's own docstrings say what each method does."""
+    """Many streams in slots; one thread owns it. BatchTranscriber's docstrings say what each method does."""
 
     @property
     def model_name(self) -> str: ...
@@ -39,9 +39,9 @@ def loader(settings: ServerSettings) -> Loader:
 
     def load() -> Recogniser:
         # Not before it is needed: this imports torch.
-        from voicewire.asr.transcriber import BatchTranscriber
+        from voicewire.asr.team import Team
 
-        return BatchTranscriber.load(
+        return Team.load(
             settings.model,
             slots=settings.max_sessions,
             adapter=settings.adapter,

@@ -49,7 +49,12 @@ def serve(
     precision: Annotated[
         str | None, typer.Option(help="auto (measured at the start), float32 or bfloat16.")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the arithmetic.")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Threads that the sessions are dealt out to; one for each core where not given."
+        ),
+    ] = None,
     max_sessions: Annotated[
         int | None,
         typer.Option(min=1, help="Sessions at one time; memory for all is taken at once.  [default: 8]"),
