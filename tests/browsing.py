@@ -1,7 +1,5 @@
 """What tests of the captions page share: a real Chromium whose microphone plays a file, a server that goes."""
 
-import os
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,44 +7,25 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
+from benchmarks import chromium
 from tests.serving import real_engine, speech
 from voicewire.client.commands.serve import PAGE
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
-BROWSER_VARIABLE = "VOICEWIRE_CHROMIUM"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 RATE = 48_000
-FLAGS = (
-    "--no-sandbox",  # as root there is none
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
-)
-
-
-def chromium() -> str:
-    """Its path. The test is skipped where there is none."""
-    named = os.environ.get(BROWSER_VARIABLE)
-    found = named or next(filter(None, map(shutil.which, NAMES)), None)
-    if not found:
-        pytest.skip(f"no Chromium: `apt-get install chromium`, or name one in {BROWSER_VARIABLE}")
-    return found
 
 
 @contextmanager
 def browser(microphone: Path) -> Iterator[Browser]:
-    """A browser whose microphone plays this WAV file, once and from its beginning whenever a page listens."""
-    flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone}%noloop"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium(), args=flags)
-        try:
-            yield opened
-        finally:
-            opened.close()
+    """A browser whose microphone plays this WAV file. The test is skipped where there is no Chromium."""
+    path = chromium.find()
+    if path is None:
+        pytest.skip(f"no Chromium: `apt-get install chromium`, or name one in {chromium.VARIABLE}")
+    with chromium.launched(path, microphone) as opened:
+        yield opened
 
 
 def recording(folder: Path, seconds: float, name: str = "talk.wav") -> Path:

@@ -173,9 +173,11 @@ function warn(text) {
 }
 
 function showControls() {
+  const wasHere = part("listen").parentElement?.contains(document.activeElement);
   part("listen").hidden = part("open").hidden = stream !== null;
   part("stop").hidden = stream === null;
-  if (document.activeElement === document.body) part(stream ? "stop" : "listen").focus();
+  // Who pressed a button that has gone finds its counterpart.
+  if (wasHere) part(stream ? "stop" : "listen").focus();
 }
 
 /** The dot beats with the voice. @param {Float32Array} block */

@@ -1,9 +1,9 @@
 /** The codec's tokens as colours: a column per frame, a row per codebook, coarse ones above. docs/tokens.md has the format. */
 
 const [HELLO, TOKENS] = [1, 2];
-const SHOWN_S = 12;
+const SHOWN_S = 8;
 /** Finer codebooks look like noise. */
-const MOST_ROWS = 12;
+const MOST_ROWS = 6;
 
 export class TokenStrip {
   #canvas;
@@ -44,12 +44,16 @@ export class TokenStrip {
     const codes = unpacked(new Uint8Array(record.buffer, 12), this.#bits, codebooks * frames);
     for (let frame = 0; frame < frames; frame += 1) {
       for (let row = 0; row < Math.min(this.#rows, codebooks); row += 1) {
-        const share = codes[frame * codebooks + row] / 2 ** this.#bits;
-        pen.fillStyle = `hsl(${Math.round(160 + 200 * share)} 55% ${Math.round(38 + 34 * share)}%)`;
-        pen.fillRect(width - frames + frame, row, 1, height);
+        pen.fillStyle = colourOf(codes[frame * codebooks + row] / 2 ** this.#bits);
+        pen.fillRect(width - frames + frame, row, 1, height - row);
       }
     }
   }
+}
+
+/** From deep blue to pale green: quiet, and legible as light and dark alone. @param {number} share from 0 to 1 */
+function colourOf(share) {
+  return `hsl(${Math.round(215 - 60 * share)} ${Math.round(42 - 10 * share)}% ${Math.round(26 + 54 * share)}%)`;
 }
 
 /** @param {Uint8Array} bytes @param {number} bits of each code, the highest first @param {number} count */
