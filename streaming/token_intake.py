@@ -46,10 +46,10 @@ class TokenIntake:
         greeted = self._reader.hello is not None
         try:
             record = self._reader.take(data)
+            if not greeted and self._reader.hello is not None:
+                self._check(self._reader.hello)
         except TokensError as error:
             raise SessionError(ErrorCode.BAD_TOKENS, str(error)) from error
-        if not greeted and self._reader.hello is not None:
-            self._check(self._reader.hello)
         if record is not None:
             tokens = record.tokens
             for piece in records_of(tokens, record.fresh, most=max(1, int(tokens.frame_rate))):
@@ -61,14 +61,16 @@ class TokenIntake:
         return _NOTHING
 
     def _check(self, hello: Hello) -> None:
+        """Raises SessionError where the codec is not there, TokensError where the hello says what it is not."""
         codec = self._codecs.get(hello.codec)
-        try:
-            if codec is not None:
-                hello.check(codec)
-        except TokensError as error:
-            raise SessionError(ErrorCode.CODEC_UNAVAILABLE, str(error)) from error
         if codec is None:
             raise unavailable(hello.codec, self._codecs)
+        try:
+            hello.check(codec)
+        except TokensError as error:
+            if hello.weights_sha256 != codec.weights_sha256:
+                raise SessionError(ErrorCode.CODEC_UNAVAILABLE, str(error)) from error
+            raise
         if not codec.sounds:
             raise SessionError(
                 ErrorCode.CODEC_UNAVAILABLE,

@@ -269,7 +269,7 @@ OTHER_SHAPE = replace(Hello.of(CODEC), codebooks=7).to_bytes()
         ([HELLO, FIRST + SECOND], ErrorCode.BAD_TOKENS),
         ([OTHER_WEIGHTS], ErrorCode.CODEC_UNAVAILABLE),
         ([OTHER_CODEC], ErrorCode.CODEC_UNAVAILABLE),
-        ([OTHER_SHAPE], ErrorCode.CODEC_UNAVAILABLE),
+        ([OTHER_SHAPE], ErrorCode.BAD_TOKENS),
         ([HELLO, *sent(tokens(700))[1:2]], ErrorCode.BUFFER_FULL),
     ],
 )
