@@ -1,6 +1,7 @@
 """What tests of the captions page share: a real Chromium whose microphone plays a file, a server that goes."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -76,3 +77,11 @@ def watched_page(
     unforgiven = [text for text in wrong if not forgives(text)]
     assert not unforgiven, unforgiven
     page.close()
+
+
+def wait_until(page: Page, condition: str, within_s: float = 30.0) -> None:
+    """Until the script's value is true. Playwright's own wait evaluates strings, which the page's policy forbids."""
+    deadline = time.monotonic() + within_s
+    while not page.evaluate(condition):
+        assert time.monotonic() < deadline, f"not within {within_s:g} s: {condition}"
+        page.wait_for_timeout(20)

@@ -13,9 +13,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browsing import MortalServer, browser, recording, served_page, watched_page
+from tests.browsing import MortalServer, browser, recording, served_page, wait_until, watched_page
+from tests.mu_law import MuLaw
+from tests.recognisers import ScriptedRecogniser
 from tests.serving import real_engine, speech, transcribe
 from voicewire.client.commands.serve import PAGE
+from voicewire.streaming.engine import Engine
 from voicewire.streaming.page import Page as ServedPage
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
@@ -278,6 +281,31 @@ def test_an_overlay_begins_by_itself_and_shows_words_alone(page: Page) -> None:
         assert background == "rgba(0, 0, 0, 0)"
     page.goto("/?overlay=1&background=00b140")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(0, 177, 64)"
+
+
+def test_tokens_are_shown_where_the_server_makes_some(chromium: Browser) -> None:
+    engine = Engine(ScriptedRecogniser, 2, lambda: {"mu_law": MuLaw()})
+    engine.start()
+    with running_server(ServerSettings(), engine=engine, page=PAGE) as server:
+        context = chromium.new_context(base_url=server.http_url)
+        with watched_page(context) as page:
+            listen(page, "/?tokens=on", words=1)
+            expect(page.locator("#token-strip")).to_be_visible()
+            wait_until(page, f"{COLOURS} > 50")
+            page.click("#settings")
+            page.locator("#tokens").uncheck()
+            expect(page.locator("#token-strip")).to_be_hidden()
+            expect(page.locator("#status")).to_have_text("Listening")
+        context.close()
+    engine.stop()
+
+
+# How many colours stand in the strip's top row.
+COLOURS = """(() => {
+  const strip = document.getElementById("token-strip");
+  const { data } = strip.getContext("2d").getImageData(0, 0, strip.width, 1);
+  return new Set(new Uint32Array(data.buffer)).size;
+})()"""
 
 
 def test_the_command_serves_the_page_that_the_package_brings() -> None:

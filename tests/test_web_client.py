@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browsing import MortalServer, browser, recording, served_page
+from tests.browsing import MortalServer, browser, recording, served_page, wait_until
 from tests.serving import pieces, speech, text_of, transcribe
 from voicewire.streaming.server import RunningServer
 
@@ -182,7 +182,7 @@ def test_a_stream_outlives_its_server(page: Page) -> None:
         )
         server.stop()
         page.evaluate("stream.send(rest)")
-        page.wait_for_function("stream.state === 'reconnecting'")
+        wait_until(page, "stream.state === 'reconnecting'")
         server.start()
         expected = page.evaluate("stream.close().then(() => events)")
     finally:
@@ -216,7 +216,7 @@ def test_audio_that_waits_is_bounded_and_the_clock_goes_on(page: Page) -> None:
             speech(8.0),
         )
         server.stop()
-        page.wait_for_function("stream.state === 'reconnecting'")
+        wait_until(page, "stream.state === 'reconnecting'")
         page.evaluate(
             "for (let at = 0; at < audio.length; at += 800) stream.send(audio.subarray(at, at + 800))"
         )

@@ -36,6 +36,7 @@ let meter = new DelayMeter();
 /** @type {Stream | null} */ let stream = null;
 /** @type {Source | null} */ let source = null;
 let name = "captions";
+/** @type {string | undefined} that the server has. */ let codec;
 let isBusy = false;
 /** @type {ReturnType<typeof setTimeout> | undefined} */ let forgetting;
 
@@ -216,20 +217,19 @@ function forgetLater() {
   forgetting = setTimeout(() => document.documentElement.classList.add("quiet"), preferences.clear_s * 1000);
 }
 
-/** Tokens can be had where the server knows of them and has a codec loaded; without, nothing here speaks of them. */
+/** Tokens can be had where the server has a codec loaded; without, nothing here speaks of them. */
 async function offerTokens() {
-  if (!stream?.settings?.outputs) return;
-  const { codecs = [] } = await readiness().catch(() => ({}));
-  part("tokens-choice").hidden = codecs.length === 0;
+  [codec] = (await readiness().catch(() => ({}))).codecs ?? [];
+  part("tokens-choice").hidden = !codec;
   showTokens();
 }
 
 /** Asks the server for tokens, or for none any more, and shows the strip that they come to. */
 function showTokens() {
-  const isWanted = preferences.get("tokens") === "on" && !part("tokens-choice").hidden;
+  const isWanted = Boolean(codec) && preferences.get("tokens") === "on";
   part("token-strip").hidden = !isWanted;
-  const outputs = isWanted ? ["words", "tokens"] : ["words"];
-  if (stream?.settings && String(stream.settings.outputs) !== String(outputs)) stream.renew({ outputs });
+  const [comes, wanted] = [stream?.settings?.outputs, isWanted ? ["words", "tokens"] : ["words"]];
+  if (comes && String(comes) !== String(wanted)) stream?.renew({ outputs: wanted, codec });
 }
 
 async function listDevices() {
