@@ -8,8 +8,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from voicewire.client.transcripts import TranscriptBuilder
 from voicewire.streaming.messages import WordItem
+from voicewire.streaming.subtitles.transcripts import TranscriptBuilder
 
 # Lines of the terminal that are left to the status and to what stood there before.
 SPARE_LINES = 3

@@ -12,8 +12,8 @@ import numpy as np
 
 from voicewire.client.audio_files import AudioFile, Block
 from voicewire.client.errors import CommandError, MissingPackageError
-from voicewire.client.transcripts import Segment, TimedTranscript, segment_of
 from voicewire.streaming.messages import WordItem
+from voicewire.streaming.subtitles.transcripts import Segment, TimedTranscript, segment_of
 
 if TYPE_CHECKING:
     from voicewire.asr.events import Event, Word

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from voicewire.client.audio_files import STDIN, open_audio
 from voicewire.client.errors import AudioFileError, CommandError
-from voicewire.client.subtitles import SubtitleFormat
+from voicewire.streaming.subtitles.writers import SubtitleFormat
 
 # What is taken from a folder; a file that is named is tried whatever its suffix.
 _SUFFIXES = """

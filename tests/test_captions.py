@@ -14,8 +14,8 @@ from voicewire.client.captions import CaptionView, LiveView, LogView, PlainView
 from voicewire.client.delays import DelayMeter, Spread
 from voicewire.client.errors import AudioFileError
 from voicewire.client.playback import PIECE_S, Playback
-from voicewire.client.transcripts import TranscriptBuilder
 from voicewire.streaming.messages import Encoding, EndpointMessage, TranscriptMessage, WordItem
+from voicewire.streaming.subtitles.transcripts import TranscriptBuilder
 
 BOLD, DIM = "\x1b[1m", "\x1b[2m"
 

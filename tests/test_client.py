@@ -18,10 +18,10 @@ from tests.bare_install import run_bare
 from tests.serving import CLIP, SLOTS, real_engine, speech, wait_for_slots
 from voicewire.client import ServerError, StreamClosed, connect, sync
 from voicewire.client.audio_files import open_audio
-from voicewire.client.transcripts import TranscriptBuilder
 from voicewire.streaming.messages import ServerMessage, TranscriptMessage
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
+from voicewire.streaming.subtitles.transcripts import TranscriptBuilder
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "client.md"
 EXAMPLES = re.findall(

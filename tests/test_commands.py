@@ -23,9 +23,9 @@ from tests import bare_install
 from tests.serving import CLIP, real_engine, speech, wait_for_slots
 from voicewire.client.errors import CommandError
 from voicewire.client.recordings import find_recordings
-from voicewire.client.subtitles import SubtitleFormat
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
+from voicewire.streaming.subtitles.writers import SubtitleFormat
 
 VOICEWIRE = str(Path(sys.executable).parent / "voicewire")
 MAIN = "from voicewire.client.main import app; app(prog_name='voicewire')"

@@ -1,4 +1,4 @@
-"""Every example of the README, docs/recogniser.md and docs/protocols.md that is marked runnable, run as it stands."""
+"""Every example that is marked runnable, on the pages where some are, run as it stands."""
 
 import os
 import re

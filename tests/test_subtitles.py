@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from benchmarks.speech_tars import Clip
-from voicewire.client.cues import BLINK_S, CueRules, lay_out
-from voicewire.client.subtitles import SubtitleFormat, render, subtitles
-from voicewire.client.transcripts import Segment, TimedTranscript, TranscriptBuilder, segment_of
 from voicewire.streaming.messages import Done, EndpointMessage, Totals, TranscriptMessage, WordItem
+from voicewire.streaming.subtitles.cues import BLINK_S, CueRules, lay_out
+from voicewire.streaming.subtitles.transcripts import Segment, TimedTranscript, TranscriptBuilder, segment_of
+from voicewire.streaming.subtitles.writers import SubtitleFormat, render, subtitles
 
 RULES = CueRules()
 

@@ -26,10 +26,10 @@ from voicewire.client.errors import CommandError
 from voicewire.client.microphone import Microphone
 from voicewire.client.playback import AudioSource, Playback
 from voicewire.client.stream import Stream
-from voicewire.client.subtitles import SubtitleFormat, render
 from voicewire.client.tokens import TOKEN_SUFFIX, TokenRecording
-from voicewire.client.transcripts import TranscriptBuilder
 from voicewire.streaming.messages import Warning
+from voicewire.streaming.subtitles.transcripts import TranscriptBuilder
+from voicewire.streaming.subtitles.writers import SubtitleFormat, render
 
 MICROPHONE = "mic"
 # What the protocol takes; anything else is resampled here.

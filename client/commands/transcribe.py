@@ -24,8 +24,8 @@ from voicewire.client.commands.options import (
 from voicewire.client.errors import ClientError, CommandError
 from voicewire.client.local import LocalTranscriber, ModelChoice, load_offline, load_streaming
 from voicewire.client.recordings import Recording, find_recordings
-from voicewire.client.subtitles import SubtitleFormat, render
-from voicewire.client.transcripts import TimedTranscript
+from voicewire.streaming.subtitles.transcripts import TimedTranscript
+from voicewire.streaming.subtitles.writers import SubtitleFormat, render
 
 ALL = "all"
 

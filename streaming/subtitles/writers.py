@@ -7,9 +7,9 @@ from enum import StrEnum
 
 import pysubs2
 
-from voicewire.client.cues import DEFAULT_RULES, Cue, CueRules, lay_out
-from voicewire.client.transcripts import TimedTranscript
 from voicewire.streaming.messages import WordItem
+from voicewire.streaming.subtitles.cues import DEFAULT_RULES, Cue, CueRules, lay_out
+from voicewire.streaming.subtitles.transcripts import TimedTranscript
 
 # Braces and backslashes are commands to subtitle players (and to pysubs2), which would hide the words in them.
 _HARMLESS = str.maketrans({"{": "(", "}": ")", "\\": "＼"})  # noqa: RUF001

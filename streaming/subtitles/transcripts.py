@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voicewire.client.tokens import Event
 from voicewire.streaming.messages import Done, EndpointMessage, TranscriptMessage, WordItem
 
 
@@ -61,8 +60,8 @@ class TranscriptBuilder:
         """The utterances that are over."""
         return self._segments
 
-    def add(self, event: Event) -> None:
-        """Takes any event; those that bear no words change nothing."""
+    def add(self, event: object) -> None:
+        """Takes any event of a stream; those that bear no words change nothing."""
         if isinstance(event, TranscriptMessage):
             self._words.extend(event.words)
             self._tail = list(event.tail)
