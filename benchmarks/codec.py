@@ -51,24 +51,28 @@ class CodecRun:
 
     Attributes:
         model: Whisper's, whose word errors are counted; None: nobody listens for words.
+        listened: to how many clips of a tar it listens; None: to all.
     """
 
     channels: Sequence[Channel]
     scores: Mapping[str, Score]
     model: str | None
     cache: TranscriptCache
+    listened: int | None = None
 
     def judge(self, tar: SpeechTar, limit: int | None, advance: Callable[[], None]) -> SetOutcome:
         """All channels on the clips that `limit` leaves; `advance` is called once per clip and channel."""
         rows: dict[Channel, list[ClipOutcome]] = {channel: [] for channel in self.channels}
+        heard_by_whisper = set(tar.keys(self.listened)) if self.model else set()
         for clip in tar.clips(limit):
             for channel in self.channels:
-                rows[channel].append(self._clip(clip, channel.send(clip.samples)))
+                received = channel.send(clip.samples)
+                rows[channel].append(self._clip(clip, received, words=clip.key in heard_by_whisper))
                 advance()
         outcomes = (ChannelOutcome(channel.name, channel.kbps, tuple(rows[channel])) for channel in rows)
         return SetOutcome(tar.name, tuple(outcomes))
 
-    def _clip(self, clip: Clip, received: Received) -> ClipOutcome:
+    def _clip(self, clip: Clip, received: Received, words: bool) -> ClipOutcome:
         # What was heard is the key, so that no change to a codec can pass by unnoticed.
         heard = hashlib.sha256(clip.samples.tobytes() + received.samples.tobytes()).hexdigest()[:16]
 
@@ -86,7 +90,7 @@ class CodecRun:
             for name, score in self.scores.items()
         }
         errors = None
-        if self.model:
+        if words:
             judge = f"{self.model} {version('openai-whisper')}"
             text = kept(judge, lambda: self._whisper.transcribe(received.samples, words=False).text)
             errors = count_errors(clip.text, text)
@@ -114,6 +118,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     names = [*METRICS, WORDS]
     parser.add_argument("--metrics", nargs="+", choices=names, default=names)
     parser.add_argument("--model", default="base", help="the Whisper that listens; default %(default)s")
+    parser.add_argument(
+        "--words-limit",
+        type=int,
+        metavar="N",
+        help="it listens to N of the clips of each tar; it takes longest",
+    )
     parser.add_argument("--threads", type=int, default=1, help="of the arithmetic; default %(default)s")
     return parser.parse_args(arguments)
 
@@ -130,7 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     channels = [ORIGINAL, *(one for codec in found for one in codec_channels(codec))]
     channels += [opus_channel(kbps) for kbps in args.opus]
     cache = TranscriptCache(args.json.with_suffix(".scores.jsonl"))
-    run = CodecRun(channels, scores, args.model if WORDS in args.metrics else None, cache)
+    model = args.model if WORDS in args.metrics else None
+    run = CodecRun(channels, scores, model, cache, args.words_limit)
     tars = [SpeechTar(path) for path in args.data]
     report = CodecReport(
         sets=judge_all(run, tars, args.limit, console),

@@ -16,7 +16,7 @@ class ClipOutcome:
     Attributes:
         bits: how many crossed the channel; None where nothing was coded.
         scores: by the name of the metric, more is better.
-        errors: of what Whisper understood; None where it was not asked.
+        errors: of what Whisper understood; None where it did not listen.
     """
 
     key: str
@@ -83,7 +83,7 @@ class ChannelOutcome:
 
     @property
     def errors(self) -> list[WordErrors]:
-        """Of each clip; empty where Whisper was not asked."""
+        """Of the clips that Whisper listened to."""
         return [clip.errors for clip in self.clips if clip.errors]
 
 

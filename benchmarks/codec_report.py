@@ -58,7 +58,7 @@ class CodecReport:
 
     def _tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
         labels = tuple(METRICS[name].label for name in self.metrics)
-        scores = (*_LEFT, "kbps", *labels, "WER %", "WER over the original's", "clips")
+        scores = (*_LEFT, "kbps", *labels, "WER %", "WER over the original's", "words", "clips")
         differences = (*_LEFT, "less kbps", *labels, "WER %")
         return [
             ("Scores, with half the width of their 95 % intervals", scores, self._score_rows()),
@@ -86,7 +86,8 @@ class CodecReport:
         if errors and channel is not original:
             cost = _span(channel.against(original)["word_errors"], "difference")
         rate = f"{_percent(errors['wer'])} ({_percents(errors, 'wer')})" if errors else "-"
-        return str(channel), _kbps(channel.real_kbps), *scores, rate, cost, str(len(channel.clips))
+        counts = (str(errors["words"]) if errors else "-", str(len(channel.clips)))
+        return str(channel), _kbps(channel.real_kbps), *scores, rate, cost, *counts
 
     def _difference_rows(self) -> list[tuple[str, ...]]:
         rows = []

@@ -172,6 +172,11 @@ def test_it_says_loudly_what_is_left_out_and_goes_on_where_it_was_stopped(
     assert [line for line in kept.read_text().splitlines() if line] == lines
     assert json.loads(out.read_text())["sets"] == found["sets"]
 
+    codec.main([*arguments, "--limit", "2", "--words-limit", "1"])
+    more = json.loads(out.read_text())["sets"]["test-clean-00"][3]
+    assert more["clips"] == 2
+    assert more["word_errors"] == rows[3]["word_errors"]
+
 
 def test_speed_is_measured_in_both_directions_and_every_size(clean: np.ndarray) -> None:
     speeds = list(codec_speed.measure(MuLaw(), clean[:16_100], rounds=2))
