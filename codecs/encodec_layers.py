@@ -110,8 +110,7 @@ class Convolution:
         weight: (outputs, inputs, kernel)
         bias: (outputs,)
         stride: rows from one window to the next.
-        together: so many windows are one row of the product, which is the faster the wider it is. The matrix
-            grows by zeros.
+        together: so many windows are one row of a wider product, whose matrix is filled up with zeros.
         mirrors: whether a beginning is mirrored; otherwise there is silence before it.
     """
 

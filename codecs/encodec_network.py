@@ -33,7 +33,8 @@ BEGINNING_FRAMES = 7
 Layer = Convolution | Expansion | Residual | Lstm
 
 _LSTM_LAYERS = 2
-# Windows of samples that are one row of a product: the fastest measured, above all for the single output channel.
+# Of the convolutions over samples, so many windows are one row of a product: with one channel on either side it
+# would be too narrow to be fast. Measured: with 1, 8, 16 the last layer takes 824, 226, 220 us for 32 frames.
 _SAMPLES_TOGETHER = 8
 
 
@@ -118,7 +119,7 @@ class Codebooks:
     def decode(self, codes: Tensor) -> Tensor:
         """Codes (streams, frames, codebooks), CODES where there is none, to (streams, frames, WIDTH)."""
         streams, frames, codebooks = codes.shape
-        columns = codes.view(streams * frames, codebooks).unbind(1)
+        columns = codes.reshape(streams * frames, codebooks).unbind(1)
         total = self._tables[0][columns[0]]
         for table, column in zip(self._tables[1:codebooks], columns[1:], strict=True):
             total += table[column]

@@ -185,13 +185,13 @@ class Encoders(EncodecBatch[np.ndarray, Tokens]):
         super().__init__(network, network.encoder.layers, slots)
 
     def _check(self, stream: Stream, piece: np.ndarray) -> None:
-        if piece.ndim != 1 or not np.issubdtype(piece.dtype, np.floating) or not np.isfinite(piece).all():
-            raise CodecError(
-                f"audio must be finite floats of shape (samples,), not {piece.dtype} of shape {piece.shape}"
-            )
+        if piece.ndim != 1 or piece.dtype != np.float32:
+            raise CodecError(f"audio must be float32 of shape (samples,), not {piece.dtype} of {piece.shape}")
+        if not np.isfinite(piece).all():
+            raise CodecError("audio must be finite: what is not would stay in the stream's memory")
 
     def _take(self, stream: Stream, piece: np.ndarray) -> None:
-        stream.waiting = np.concatenate([stream.waiting, piece.astype(np.float32, copy=False)])
+        stream.waiting = np.concatenate([stream.waiting, piece])
 
     def _run(self, units: Tensor, turn: Turn, streams: list[Stream]) -> Sequence[Tensor]:
         embeddings = self._network.encoder(units.to(self._network.dtype), turn)
@@ -233,7 +233,8 @@ class Decoders(EncodecBatch[Tokens, np.ndarray]):
         stream.ended |= piece.samples < piece.frames * FRAME_SAMPLES
 
     def _run(self, units: Tensor, turn: Turn, streams: list[Stream]) -> Sequence[Tensor]:
-        audio = self._network.decoder(self._network.codebooks.decode(units), turn)
+        used = int((units != CODES).flatten(0, 1).any(dim=0).sum())
+        audio = self._network.decoder(self._network.codebooks.decode(units[:, :, :used]), turn)
         return audio.to(torch.float32).unbind()
 
     def _give(self, stream: Stream, parts: list[np.ndarray], ending_units: int = 0) -> np.ndarray:

@@ -18,9 +18,6 @@ LYRA_VARIABLE = "VOICEWIRE_LYRA"
 REPOSITORY = Path(__file__).resolve().parent.parent
 CLIP = REPOSITORY / "client" / "clips" / "art-of-printing.opus"
 NAMES = ("mu_law", *codecs.available())
-# Their decoders forget all that lies further back than the preroll. EnCodec's LSTM forgets little by little, and
-# random weights were made to do so slowly.
-FORGETFUL = ("mu_law", "lyra_v2")
 
 
 @cache

@@ -136,8 +136,6 @@ def test_the_number_of_samples_is_exact(codec: Codec, samples: int) -> None:
 
 
 def test_the_decoder_finds_in_mid_stream_by_its_preroll(sounding: Codec) -> None:
-    if sounding.name not in codecs_at_hand.FORGETFUL:
-        pytest.skip(f"{sounding.name} never forgets wholly, and with weights of chance slowly")
     start = sounding.preroll + 5
     tokens = sounding.encode(speech(sounding, length_s=(start + 5) / sounding.frame_rate))
     late = decoder_stream(sounding)
