@@ -16,8 +16,8 @@ JOBS ?= 2
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format constraints docker clean \
-	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec
+.PHONY: help install demo browser test test-fast lint format constraints docker clean \
+	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -41,10 +41,19 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Live captions of real speech from a real server
 	$(BIN)/voicewire demo
 
-test: $(STAMP) ## All tests
+# The tests of the captions page drive a real Chromium, which no Python package brings. Where this may not install
+# one, they are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || test -n "$$VOICEWIRE_CHROMIUM" \
+		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+			&& apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes \
+				--no-install-recommends chromium >/dev/null; } \
+		|| echo 'no Chromium: the tests of the captions page are skipped (apt-get install chromium)' >&2
+
+test: $(STAMP) browser ## All tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-test-fast: $(STAMP) ## Without the tests that take minutes
+test-fast: $(STAMP) browser ## Without the tests that take minutes
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'
 
 # mypy follows no editable installs, so the rooms are linked together below the name that they are installed by.
@@ -100,6 +109,9 @@ bench-codec: $(STAMP) ## Quality and speed of the codecs beside Opus (hours; LYR
 		--data $(SPEECH)/test-clean-00.tar $(SPEECH)/test-other-00.tar
 	$(BIN)/python -m benchmarks.codec_speed --json $(OUT)/codec_speed.json --markdown docs/codec.md \
 		$(if $(LYRA),--weights lyra_v2=$(LYRA)) --data $(SPEECH)/test-clean-00.tar
+
+screenshots: $(STAMP) browser ## Pictures of the captions page for the documents
+	$(BIN)/python -m benchmarks.screenshots --output docs/page
 
 docker: ## Build the server's image for CPUs
 	docker build --tag voicewire .

@@ -80,7 +80,7 @@ def watched_page(
 
 
 def wait_until(page: Page, condition: str, within_s: float = 30.0) -> None:
-    """Until the script's value is true. Playwright's own wait evaluates strings, which the page's policy forbids."""
+    """Until the script's value is true. Playwright's own wait evaluates strings, which the page's policy bars."""
     deadline = time.monotonic() + within_s
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {condition}"

@@ -2,6 +2,7 @@
 
 import base64
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from playwright.sync_api import Browser, Page
 from tests.browsing import MortalServer, browser, recording, served_page, wait_until
 from tests.serving import pieces, speech, text_of, transcribe
 from voicewire.streaming.server import RunningServer
+
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "page.md"
 
 pytestmark = pytest.mark.xdist_group("page")
 
@@ -93,6 +96,26 @@ def test_the_words_are_those_of_any_client(page: Page, server: RunningServer) ->
     assert after["done"] == after["again"]
     assert after["done"]["totals"]["audio_s"] == pytest.approx(5.0, abs=0.001)
     assert after["state"] == "closed"
+
+
+def test_the_example_of_the_documentation_works(page: Page, server: RunningServer) -> None:
+    [example] = re.findall(r"^```js\n(.*?)^```", DOCS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    example = re.sub(r"^import .*$", "", example, flags=re.MULTILINE).replace(
+        '"wss://captions.example"', "location.href"
+    )
+    page.goto(server.http_url)
+    totals, text = run(
+        page,
+        """
+        const [settled, tail] = [document.createElement("p"), document.createElement("p")];
+        const samples = audio;
+        """
+        + example
+        + "return [totals, settled.textContent];",
+        speech(6.0, 48_000),
+    )
+    assert totals["words"] > 3
+    assert "printing" in text.lower()
 
 
 def test_a_device_beyond_the_protocol_s_rates_is_halved(page: Page, server: RunningServer) -> None:
