@@ -34,6 +34,7 @@ SERVER_PACKAGES = (
     "starlette",
     "uvicorn",
     "structlog",
+    "prometheus-client",
     "pydantic-settings",
     "platformdirs",
 )

@@ -23,6 +23,8 @@ from voicewire.streaming.commands import (
 )
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
+from voicewire.streaming.metrics import Metrics
+from voicewire.streaming.pulse import Pulse
 from voicewire.streaming.seat import Seat, deliver
 
 log = get_logger(__name__)
@@ -34,9 +36,15 @@ _Items: TypeAlias = dict[Seat, tuple[Lane[Given, Made], Given]]
 
 
 class CodecDesk:
-    """Owns the codecs' streams and the thread that runs them."""
+    """Owns the codecs' streams and the thread that runs them.
 
-    def __init__(self) -> None:
+    Attributes:
+        pulse: of that thread.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.pulse = Pulse()
+        self._metrics = metrics
         self._wake = threading.Condition()
         self._commands: deque[tuple[Seat, Command]] = deque()
         self._stopping = False
@@ -85,7 +93,9 @@ class CodecDesk:
         """What came since the last turn, sleeping until something does where `wait`; None where all is over."""
         with self._wake:
             while wait and not self._commands and not self._stopping:
+                self.pulse.rest()
                 self._wake.wait()
+            self.pulse.beat()
             if self._stopping:
                 return None
             commands = list(self._commands)
@@ -132,7 +142,8 @@ class CodecDesk:
 
     def _push(self, batch: CodecBatch[Given, Made], items: _Items[Given, Made], turn: Turn) -> None:
         try:
-            made = batch.push({lane.slot: item for lane, item in items.values()})
+            with self._metrics.codec.time():
+                made = batch.push({lane.slot: item for lane, item in items.values()})
         except TokensError as error:
             # Somebody's tokens cannot be, and nobody's stream has moved; each alone tells whose.
             if len(items) == 1:

@@ -32,6 +32,9 @@ from voicewire.streaming.commands import (
 from voicewire.streaming.errors import EngineError
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
+from voicewire.streaming.meter import TurnMeter
+from voicewire.streaming.metrics import Metrics
+from voicewire.streaming.pulse import Pulse
 from voicewire.streaming.recogniser import Loader, Recogniser, loader, warm_up
 from voicewire.streaming.seat import Seat, deliver
 from voicewire.streaming.settings import ServerSettings
@@ -60,13 +63,19 @@ class Engine:
         load: makes the recogniser; called in the engine's thread.
         most_seats: sessions at one time; the recogniser's own capacity bounds them too.
         load_codecs: makes the codecs; called there once, after the recogniser.
+
+    Attributes:
+        metrics: where it and its sessions are measured.
     """
 
     def __init__(self, load: Loader, most_seats: int, load_codecs: CodecLoader = dict) -> None:
         self._load = load
         self._load_codecs = load_codecs
         self._codecs: Mapping[str, Codec] | None = None
-        self._desk = CodecDesk()
+        self.metrics = Metrics()
+        self._meter = TurnMeter(self.metrics)
+        self._pulse = Pulse()
+        self._desk = CodecDesk(self.metrics)
         self._most_seats = most_seats
         self._wake = threading.Condition()
         self._commands: deque[tuple[Seat, Command]] = deque()
@@ -119,6 +128,17 @@ class Engine:
         with self._wake:
             return len(self._seats)
 
+    @property
+    def turn_s(self) -> float:
+        """How long the present turn has taken, the recogniser's or the codecs'; 0 where there is nothing to do."""
+        return max(self._pulse.turn_s, self._desk.pulse.turn_s)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory taken for the caches of all streams; 0 where no model is loaded."""
+        recogniser = self._recogniser
+        return recogniser.state_bytes_per_slot * recogniser.capacity if recogniser is not None else 0
+
     def start(self) -> None:
         """Begins to load the model, and returns."""
         self._thread.start()
@@ -163,6 +183,7 @@ class Engine:
             if seat not in self._seats:
                 return
             self._commands.append((seat, command))
+            self._meter.queued()
             self._wake.notify()
 
     # ---- the engine's thread
@@ -213,6 +234,7 @@ class Engine:
             log.error("model_not_loaded", reason=str(error), exc_info=not on_purpose)
         else:
             self._recogniser = recogniser
+            self._meter.loaded(recogniser.stage_seconds)
             self._sound, self._faults = True, 0
             self._model_name = recogniser.model_name
             self._most_seats = min(self._most_seats, recogniser.capacity)
@@ -238,11 +260,14 @@ class Engine:
         """What came since the last turn, sleeping until something does where `wait`; None where all is over."""
         with self._wake:
             while wait and not self._commands and not self._stopping:
+                self._pulse.rest()
                 self._wake.wait()
+            self._pulse.beat()
             if self._stopping:
                 return None
             commands = list(self._commands)
             self._commands.clear()
+            self._meter.taken()
             return commands
 
     def _obey(self, seat: Seat, command: Command, turn: list[tuple[Seat, Report]]) -> None:
@@ -283,8 +308,12 @@ class Engine:
         """One batch for every stream that has a tick ready; False where there was nothing to do."""
         if self._recogniser is None or not self._open:
             return False
+        began = time.perf_counter()
         try:
             results = self._recogniser.step()
+            if results:
+                seconds = time.perf_counter() - began
+                self._meter.stepped(seconds, len(results), self._recogniser.stage_seconds)
             reports = [
                 (seat, report)
                 for slot, seat in self._open.items()
@@ -292,6 +321,7 @@ class Engine:
             ]
         except Exception:
             log.exception("step_failed", sessions=len(self._open))
+            self._meter.failed()
             self._recover(turn)
             return False
         self._faults = 0

@@ -2,13 +2,15 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from voicewire.codecs.codec import Codec
 from voicewire.streaming.commands import Command, Report
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ClientMessage, ErrorCode, ServerMessage
+from voicewire.streaming.meter import SessionMeter
+from voicewire.streaming.metrics import CLIENT_LEFT, DONE, Metrics
 from voicewire.streaming.patience import SessionState
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.session import Session
@@ -25,6 +27,7 @@ class LiveSession:
         model: the model's name.
         codecs: those that are loaded, by name.
         drop: called where a client does not read its last messages in time; it has to end the connection.
+        metrics: where it is measured.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class LiveSession:
         model: str,
         codecs: Mapping[str, Codec],
         drop: Callable[[], None] = lambda: None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -44,6 +48,7 @@ class LiveSession:
         self._may_read = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._farewell: asyncio.TimerHandle | None = None
+        self._meter = SessionMeter(metrics or Metrics())
         self._log = log.bind(session=self._session.session_id)
 
     @property
@@ -54,6 +59,11 @@ class LiveSession:
     def closed(self) -> bool:
         """Whether nothing is taken in any more; the last messages may still be waiting."""
         return self._session.state is SessionState.CLOSED
+
+    @property
+    def buffered_s(self) -> float:
+        """Seconds of audio received and not yet looked at."""
+        return self._session.buffered_s
 
     @property
     def ended_with(self) -> ErrorCode | None:
@@ -71,6 +81,7 @@ class LiveSession:
         """The client is here, and has a seat."""
         self._seat = seat
         self._log.info("session_began")
+        self._meter.began()
         self._carry_out(())
 
     def leave(self) -> None:
@@ -81,10 +92,13 @@ class LiveSession:
         for timer in (self._timer, self._farewell):
             if timer is not None:
                 timer.cancel()
+        code = self._session.ended_with or (DONE if self._session.done else CLIENT_LEFT)
+        seconds = self._loop.time() - self._began
+        self._meter.ended(code, seconds)
         self._log.info(
             "session_ended",
-            code=self._session.ended_with or ("done" if self._session.done else "client_left"),
-            seconds=round(self._loop.time() - self._began, 2),
+            code=code,
+            seconds=round(seconds, 2),
             audio_s=round(self._session.received_s, 2),
             words=self._session.words,
         )
@@ -98,6 +112,7 @@ class LiveSession:
     def take_report(self, report: Report) -> None:
         """What the engine reports of this session."""
         if not self.closed:
+            self._meter.told(report, self._session.received_s, self._loop.time())
             self._take_in(partial(self._session.receive_report, report, self._loop.time()))
 
     def put(self, message: ClientMessage) -> None:
@@ -146,8 +161,9 @@ class LiveSession:
             commands = self._session.fail(ErrorCode.INTERNAL, "the server failed: open another session")
         self._carry_out(commands)
 
-    def _carry_out(self, commands: Iterable[Command]) -> None:
+    def _carry_out(self, commands: Sequence[Command]) -> None:
         """Does what follows from anything that the session has taken in."""
+        self._meter.asked(commands, self._session.received_s, self._loop.time())
         if self._seat is not None:
             for command in commands:
                 self._seat.send(command)

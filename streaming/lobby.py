@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 
 from voicewire.streaming.connection import Connection
@@ -15,6 +15,7 @@ from voicewire.streaming.keys import check_key, presented_key
 from voicewire.streaming.live import LiveSession
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
+from voicewire.streaming.metrics import Standing
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.transport import abort
@@ -35,6 +36,7 @@ class Lobby:
 
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         self._engine = engine
+        self._metrics = engine.metrics
         self._settings = settings
         self._sessions: set[LiveSession] = set()
         self._closing = False
@@ -54,13 +56,17 @@ class Lobby:
 
     def new_session(self, drop: Callable[[], None] = lambda: None) -> LiveSession:
         """A session without a seat; `drop` ends its connection where the client does not read."""
-        return LiveSession(self._settings, self._engine.model_name, self._engine.codecs, drop)
+        return LiveSession(self._settings, self._engine.model_name, self._engine.codecs, drop, self._metrics)
 
     @contextlib.contextmanager
     def seated(self, live: LiveSession, headers: Mapping[str, str]) -> Iterator[None]:
         """The session has a seat for as long as the block lasts. Raises SessionError where none can be had."""
-        check_key(presented_key(headers))
-        seat = self._reserve(live)
+        try:
+            check_key(presented_key(headers))
+            seat = self._reserve(live)
+        except SessionError as error:
+            self._metrics.refused.labels(error.code.value).inc()
+            raise
         self._sessions.add(live)
         try:
             live.begin(seat)
@@ -103,6 +109,20 @@ class Lobby:
             "slots": slots,
         }
         return JSONResponse(body, 200 if ready else 503, headers={} if ready else RETRY_LATER)
+
+    async def metrics(self, request: Request) -> Response:
+        """`/metrics`: what Prometheus reads."""
+        standing = Standing(
+            model=self._engine.model_name,
+            ready=self._engine.ready and not self._closing,
+            capacity=self._engine.capacity,
+            seats_in_use=self._engine.seats_in_use,
+            turn_s=self._engine.turn_s,
+            state_bytes=self._engine.state_bytes,
+            backlogs_s=[live.buffered_s for live in self._sessions],
+        )
+        content, content_type = self._metrics.page(standing, request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": content_type})
 
     def close(self) -> None:
         """Lets nobody in any more and asks everyone to finish."""

@@ -1,4 +1,4 @@
-"""The server: one port for the websocket, health and readiness, around one engine."""
+"""The server: one port for the websocket, health, readiness and metrics, around one engine."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from prometheus_client import disable_created_metrics
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
@@ -48,6 +49,7 @@ def create_app(engine: Engine, settings: ServerSettings, page: Path | None = Non
             Route(STREAM_PATH, lobby.upgrade, methods=["GET", "POST"]),
             Route("/healthz", lobby.health),
             Route("/readyz", lobby.readiness),
+            *([Route("/metrics", lobby.metrics)] if settings.metrics else ()),
             *deepgram.routes(lobby),
             *(Page(page).routes() if page is not None and settings.page else ()),
         ]
@@ -64,6 +66,8 @@ def serve(settings: ServerSettings, *, page: Path | None = None, log_level: int 
     Raises EngineError where the model cannot be loaded, OSError where the address cannot be had.
     """
     logs.configure(log_level)
+    # A series beside each counter, which says when it was made: all of them were at the start.
+    disable_created_metrics()
     listener = _listen(settings.host, settings.port)
     engine = Engine.from_settings(settings)
     server = _Server(engine, settings, page, exit_on_failure=True)

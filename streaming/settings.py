@@ -48,6 +48,7 @@ class ServerSettings(BaseSettings):
         chunk_ms, commit_ms: what a session gets whose `start` names none.
         codecs: those to load: names, `auto` (lyra_v2 where its weights are in the cache) or `none`.
         page: whether the captions page is served at `/`, where the program that serves brings one.
+        metrics: whether `/metrics` is served.
         max_sessions: security limit: sessions at one time. Memory for all of them is taken at start-up.
         message_bytes: security limit: bytes of one websocket message. A longer one is refused at its header (or at
             the fragment that crosses the bound), before it is in memory.
@@ -86,6 +87,7 @@ class ServerSettings(BaseSettings):
     commit_ms: CommitMs = 1200
     codecs: Names = ("auto",)
     page: bool = True
+    metrics: bool = True
     max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 8
 
     message_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024

@@ -32,6 +32,7 @@ class ScriptedRecogniser:
     """
 
     model_name = "scripted"
+    state_bytes_per_slot = 1000
 
     def __init__(self, capacity: int = 4) -> None:
         self.capacity = capacity
@@ -41,6 +42,7 @@ class ScriptedRecogniser:
         self.gate = threading.Event()
         self.gate.set()
         self.steps = 0
+        self.stage_seconds = {"decoder": 0.0}
         self.thread: threading.Thread | None = None
         self._streams: dict[int, _Stream] = {}
 
@@ -80,6 +82,7 @@ class ScriptedRecogniser:
         self.steps += 1
         self.gate.wait()
         time.sleep(self.step_s)
+        self.stage_seconds["decoder"] += self.step_s
         if self.break_steps and self._streams:
             self.break_steps -= 1
             raise RuntimeError("told to break")
