@@ -30,7 +30,7 @@ Transcribe = Callable[[np.ndarray, str], list[Passage]]
 
 
 def load_faster_whisper(
-    model: str = "base", compute_type: str = "float32", threads: int = 1, beam: int = 5
+    model: str = "base", compute_type: str = "float32", threads: int = 1, beam: int = 5, workers: int = 1
 ) -> Transcribe:
     """Takes the weights from the installed packages (voicewire.asr.weights), checked by their hash.
 
@@ -39,11 +39,17 @@ def load_faster_whisper(
         compute_type: CTranslate2's: float32 or int8 on a processor.
         threads: of the arithmetic.
         beam: faster-whisper's own default is 5, and whisper_streaming's too.
+        workers: how many transcriptions may run at a time, each with so many threads.
 
     Raises WeightsError where no such package is installed.
     """
     whisper = WhisperModel(
-        model, device="cpu", compute_type=compute_type, cpu_threads=threads, files=_package_files(model)
+        model,
+        device="cpu",
+        compute_type=compute_type,
+        cpu_threads=threads,
+        num_workers=workers,
+        files=_package_files(model),
     )
 
     def transcribe(samples: np.ndarray, prompt: str) -> list[Passage]:
