@@ -17,7 +17,7 @@ export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo browser test test-fast lint format constraints docker clean \
-	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec screenshots
+	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec bench-load screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -96,6 +96,10 @@ bench-noise: $(STAMP) ## Words made up in an hour in which nobody speaks
 bench-tradeoff: $(STAMP) ## The curve of delay against errors, as a plot
 	$(BIN)/python -m benchmarks.tradeoff --json $(OUT)/tradeoff.json --plot docs/tradeoff.png \
 		--data $(SPEECH)/test-clean-00.tar
+
+bench-load: $(STAMP) ## How many live streams the machine carries, beside a peer (15 minutes)
+	$(BIN)/python -m benchmarks.load --json $(OUT)/load.json --markdown docs/load.md --plot docs/load.png \
+		--data $(SPEECH)/dev-00.tar --peer faster-whisper-local-agreement
 
 bench-comparison: $(STAMP) ## Against LocalAgreement and a sliding window over faster-whisper (hours)
 	$(BIN)/python -m benchmarks.comparison --json $(OUT)/comparison.json --markdown docs/accuracy.md --native \
