@@ -1,5 +1,8 @@
 /** Where audio comes from: a microphone, or a file that the browser plays. Both give blocks at the device's own rate. */
 
+/** A browser that wants a click first never says so: it just does not begin. */
+const RESUMED_WITHIN_MS = 2000;
+
 /** Something that the reader can do something about; its message says what. */
 export class AudioError extends Error {}
 
@@ -22,18 +25,20 @@ export async function openMicrophone(wanted, onBlock) {
     throw new AudioError("Browsers give a microphone only to pages over https, or from this very machine (localhost).");
   }
   const stream = await askFor(await deviceId(wanted));
-  const context = new AudioContext();
-  await tap(context, context.createMediaStreamSource(stream), onBlock);
   const [track] = stream.getAudioTracks();
-  return {
-    name: "captions",
-    sampleRate: context.sampleRate,
-    ended: new Promise((resolve) => track.addEventListener("ended", () => resolve())),
-    stop: async () => {
-      track.stop();
-      await context.close();
-    },
+  const context = new AudioContext();
+  const stop = async () => {
+    track.stop();
+    await context.close();
   };
+  try {
+    await tap(context, context.createMediaStreamSource(stream), onBlock);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const ended = new Promise((resolve) => track.addEventListener("ended", () => resolve(undefined)));
+  return { name: "captions", sampleRate: context.sampleRate, ended, stop };
 }
 
 /**
@@ -51,21 +56,22 @@ export async function openFile(file, onBlock) {
   const player = new Audio(URL.createObjectURL(file));
   const context = new AudioContext();
   const source = context.createMediaElementSource(player);
-  // What the graph gives before the player starts and after it has stopped is silence that is not in the file.
-  await tap(context, source, (block) => {
-    if (!player.paused && (player.currentTime > 0 || block.some((value) => value !== 0))) onBlock(block);
-  });
-  source.connect(context.destination);
   const stop = async () => {
     player.pause();
     URL.revokeObjectURL(player.src);
-    if (context.state !== "closed") await context.close();
+    await context.close();
   };
   const ended = new Promise((resolve) => player.addEventListener("ended", () => resolve(undefined)));
   try {
+    // What the graph gives before the player starts and after it has stopped is silence that is not in the file.
+    await tap(context, source, (block) => {
+      if (!player.paused && (player.currentTime > 0 || block.some((value) => value !== 0))) onBlock(block);
+    });
+    source.connect(context.destination);
     await player.play();
-  } catch {
+  } catch (error) {
     await stop();
+    if (error instanceof AudioError) throw error;
     throw new AudioError(`This browser cannot play ${file.name}.`);
   }
   return { name: file.name.replace(/\.[^.]*$/, ""), sampleRate: context.sampleRate, ended, stop };
@@ -123,5 +129,8 @@ async function tap(context, source, onBlock) {
   node.port.onmessage = ({ data }) => onBlock(data);
   // A node that leads nowhere is not run; this one is silent.
   source.connect(node).connect(context.destination);
-  await context.resume();
+  await Promise.race([context.resume(), new Promise((resolve) => setTimeout(resolve, RESUMED_WITHIN_MS))]);
+  if (context.state !== "running") {
+    throw new AudioError("The browser starts no sound before a page was clicked: use one of the buttons below.");
+  }
 }

@@ -38,6 +38,8 @@ let meter = new DelayMeter();
 let name = "captions";
 /** @type {string | undefined} that the server has. */ let codec;
 let isBusy = false;
+let isFinishing = false;
+/** @type {WakeLockSentinel | undefined} */ let lamp;
 /** @type {ReturnType<typeof setTimeout> | undefined} */ let forgetting;
 
 // ---- Listening
@@ -63,17 +65,18 @@ async function begin(open) {
   plot.clear();
   part("welcome").hidden = true;
   part("captions").hidden = false;
-  const opened = (stream = listenTo(source.sampleRate));
+  const [heard, opened] = [source, (stream = listenTo(source.sampleRate))];
   take = (block) => {
-    if (opened.state === "closed") return;
+    if (source !== heard || opened.state === "closed") return; // on its way when it was stopped
     opened.send(block);
     meter.mark(opened.position_s);
     showLevel(block);
   };
   early.splice(0).forEach(take);
   showControls();
+  await stayAwake();
   await listDevices();
-  await source.ended;
+  await heard.ended;
   if (stream === opened) await finish();
 }
 
@@ -108,6 +111,8 @@ function endLine() {
 
 /** The audio is over, or the reader has heard enough: waits for the last words. */
 async function finish() {
+  if (isFinishing) return;
+  isFinishing = true;
   const closing = stream;
   if (closing?.state !== "closed") tell("Last words", "busy");
   await source?.stop();
@@ -118,10 +123,23 @@ async function finish() {
     // It ended otherwise; `showState` has said why.
   }
   endLine();
+  await lamp?.release();
   stream = null;
-  isBusy = false;
+  isBusy = isFinishing = false;
   showControls();
   if (part("notice").hidden) tell("Ready", "idle");
+}
+
+/** Who stops twice, or while there is no server, waits for no last words. */
+function stop() {
+  if (isFinishing || stream?.state !== "open") stream?.abort();
+  void finish();
+}
+
+/** Nobody touches a screen that shows captions, and it should not go dark over it. */
+async function stayAwake() {
+  if (document.visibilityState !== "visible" || !stream) return;
+  lamp = await navigator.wakeLock?.request("screen").catch(() => undefined);
 }
 
 // ---- What is shown
@@ -134,6 +152,7 @@ async function showState({ state, reason, attempt }) {
     await offerTokens();
   } else if (state === "reconnecting") {
     transcript.tail = [];
+    view.show(transcript);
     const doing = transcript.duration_s > 0 ? "Reconnecting" : "Connecting";
     tell(doing, "lost");
     // A browser does not tell a page why a websocket was refused; this does.
@@ -275,7 +294,8 @@ function choose({ name, value }) {
 
 function attend() {
   part("listen").addEventListener("click", listen);
-  part("stop").addEventListener("click", () => void finish());
+  part("stop").addEventListener("click", stop);
+  document.addEventListener("visibilitychange", () => void stayAwake());
   const file = /** @type {HTMLInputElement} */ (part("file"));
   part("open").addEventListener("click", () => file.click());
   file.addEventListener("change", () => {

@@ -45,7 +45,8 @@ const PASSING = new Set([
  *
  * @typedef {"connecting" | "open" | "reconnecting" | "closed"} State
  * @typedef {{state: State, attempt: number, delay_ms: number, reason: string}} StateChange
- *   `attempt` and `delay_ms` say which try comes next and when, `reason` why the connection was lost.
+ *   `attempt` and `delay_ms` say which try comes next and when, `reason` why the connection was lost or what ended the
+ *   stream; it is empty where nothing went wrong.
  *
  * @typedef {object} Options
  * @property {number} [sampleRate] of the audio sent: 8,000 to 48,000 Hz; a higher one is halved here. 16,000 if absent.
@@ -300,7 +301,7 @@ export class Stream extends EventTarget {
       if (!failed && request.message.type === "close") request.resolve(outcome);
       else request.reject(error);
     }
-    this.#enter("closed", { reason: failed ? error.message : "" });
+    this.#enter("closed", { reason: failed && error.code !== "aborted" ? error.message : "" });
   }
 
   /** @param {State} state @param {Partial<StateChange>} [more] */
