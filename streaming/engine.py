@@ -108,6 +108,11 @@ class Engine:
         return self._state is EngineState.READY
 
     @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    @property
     def model_name(self) -> str:
         """Empty before the model is loaded."""
         return self._model_name

@@ -94,14 +94,16 @@ class Lobby:
 
     async def health(self, request: Request) -> JSONResponse:
         """`/healthz`: whether the process is worth keeping."""
-        failed = self._engine.state in (EngineState.FAILED, EngineState.STOPPED)
-        return JSONResponse({"status": "failed" if failed else "ok"}, 503 if failed else 200)
+        ailment = self._ailment
+        return JSONResponse({"status": ailment or "ok"}, 503 if ailment else 200)
 
     async def readiness(self, request: Request) -> JSONResponse:
-        """`/readyz`: whether a session would be served now or later; slots in use say whether now."""
-        ready = self._engine.ready and not self._closing
-        status = "closing" if self._closing else self._engine.state.name.lower()
+        """`/readyz`: whether a session would be served now or later; `/readyz?seats=1`: whether now."""
         slots = {"capacity": self._engine.capacity, "in_use": self._engine.seats_in_use}
+        full = "seats" in request.query_params and slots["in_use"] >= slots["capacity"]
+        status = self._status
+        ready = status == "ready" and not full
+        status = "full" if status == "ready" and full else status
         body = {
             "status": status,
             "model": self._engine.model_name,
@@ -114,7 +116,7 @@ class Lobby:
         """`/metrics`: what Prometheus reads."""
         standing = Standing(
             model=self._engine.model_name,
-            ready=self._engine.ready and not self._closing,
+            ready=self._status == "ready",
             capacity=self._engine.capacity,
             seats_in_use=self._engine.seats_in_use,
             turn_s=self._engine.turn_s,
@@ -129,6 +131,19 @@ class Lobby:
         self._closing = True
         for live in list(self._sessions):
             live.shut_down()
+
+    @property
+    def _ailment(self) -> str | None:
+        """What makes this process not worth keeping, if anything does."""
+        engine = self._engine
+        if engine.state in (EngineState.FAILED, EngineState.STOPPED) or (engine.ready and not engine.alive):
+            return "failed"
+        # While a model is loaded, nothing is known of its progress.
+        return "stalled" if engine.ready and engine.turn_s > self._settings.stall_s else None
+
+    @property
+    def _status(self) -> str:
+        return "closing" if self._closing else self._ailment or self._engine.state.name.lower()
 
     def _reserve(self, live: LiveSession) -> Seat:
         if self._closing:

@@ -67,7 +67,7 @@ def serve(settings: ServerSettings, *, page: Path | None = None, log_level: int 
     """
     logs.configure(log_level)
     # A series beside each counter, which says when it was made: all of them were at the start.
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     listener = _listen(settings.host, settings.port)
     engine = Engine.from_settings(settings)
     server = _Server(engine, settings, page, exit_on_failure=True)

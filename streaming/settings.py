@@ -49,6 +49,7 @@ class ServerSettings(BaseSettings):
         codecs: those to load: names, `auto` (lyra_v2 where its weights are in the cache) or `none`.
         page: whether the captions page is served at `/`, where the program that serves brings one.
         metrics: whether `/metrics` is served.
+        stall_s: seconds that one turn of the engine may take before `/healthz` gives the process up.
         max_sessions: security limit: sessions at one time. Memory for all of them is taken at start-up.
         message_bytes: security limit: bytes of one websocket message. A longer one is refused at its header (or at
             the fragment that crosses the bound), before it is in memory.
@@ -88,6 +89,7 @@ class ServerSettings(BaseSettings):
     codecs: Names = ("auto",)
     page: bool = True
     metrics: bool = True
+    stall_s: Seconds = 30.0
     max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 8
 
     message_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
