@@ -244,6 +244,7 @@ export class Stream extends EventTarget {
   #open() {
     this.#drop();
     if (this.#state === "closed") return;
+    this.#farewell = null;
     const socket = new WebSocket(this.#url);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => socket.send(JSON.stringify(this.#hello()));
@@ -271,7 +272,6 @@ export class Stream extends EventTarget {
   #lost(reason) {
     this.#drop();
     const said = this.#farewell;
-    this.#farewell = null;
     if (said && !PASSING.has(said.code)) {
       this.#end(new VoicewireError(said.code, said.message));
       return;
