@@ -3,6 +3,7 @@
 A flag overrides the environment (VOICEWIRE_PORT=9000), which overrides a TOML file, which overrides the default.
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -132,6 +133,14 @@ class ServerSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    def as_toml(self) -> str:
+        """A TOML file of all settings, for `load`; one that is not set stands there as a comment."""
+        lines = (
+            f"# {name} =" if value is None else f"{name} = {_toml(value)}"
+            for name, value in self.model_dump(mode="json").items()
+        )
+        return "".join(f"{line}\n" for line in lines)
+
     @property
     def limits(self) -> Limits:
         """The limits that a client is told in `ready`."""
@@ -146,3 +155,8 @@ class ServerSettings(BaseSettings):
     def stream(self) -> StreamSettings:
         """What a session gets that asks for nothing. Raises SettingsError."""
         return StreamSettings(chunk_ms=self.chunk_ms, commit_ms=self.commit_ms)
+
+
+def _toml(value: Any) -> str:
+    """A string, a number or a list is written as in JSON, but for a character that TOML wants escaped."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

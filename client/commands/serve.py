@@ -1,6 +1,7 @@
 """`voicewire serve`: runs the server."""
 
 import logging
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,9 +69,21 @@ def serve(
     page: Annotated[
         bool | None, typer.Option("--page/--no-page", help="The captions page at /.  [default: page]")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file of settings; those given here win.", dir_okay=False)
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any setting by its name, such as idle_s=60; may be repeated."
+        ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VOICEWIRE_CONFIG", help="TOML file of settings; those given here win.", dir_okay=False
+        ),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print every setting in force as TOML, and end.")
+    ] = False,
     log_level: Annotated[LogLevel, typer.Option(help="How much the log says.")] = LogLevel.INFO,
 ) -> None:
     """Run the server: audio in over a websocket, timed words out; captions in the browser at /.
@@ -86,6 +99,7 @@ def serve(
         voicewire serve --chunk-ms 100 --commit-ms 600     [dim]# sooner, less accurate[/]
         voicewire serve --codec lyra_v2 --codec encodec_24khz
         voicewire serve --config voicewire.toml --log-level warning
+        voicewire serve --set idle_s=60 --print-config     [dim]# a file to begin with[/]
     """
     flags = {
         "host": host,
@@ -104,7 +118,11 @@ def serve(
     with server_packages():
         from voicewire.streaming import server
 
-        settings = load_settings(flags, config)
+        given = {name: value for name, value in flags.items() if value is not None}
+        settings = load_settings(_by_name(others or ()) | given, config)
+        if print_config:
+            typer.echo(settings.as_toml(), nl=False)
+            return
         try:
             server.serve(settings, page=PAGE, log_level=getattr(logging, log_level.upper()))
         except OSError as error:
@@ -112,6 +130,14 @@ def serve(
                 f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error}): choose another "
                 "--port, or end what listens there"
             ) from error
+
+
+def _by_name(assignments: Iterable[str]) -> dict[str, Any]:
+    pairs = [assignment.partition("=") for assignment in assignments]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise CommandError(f"--set {name}: write a setting's name, = and its value, such as idle_s=60")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def load_settings(flags: dict[str, Any], config: Path | None = None) -> Any:
