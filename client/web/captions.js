@@ -64,7 +64,7 @@ async function begin(open) {
   view.clear();
   plot.clear();
   part("welcome").hidden = true;
-  part("captions").hidden = false;
+  part("captions").hidden = part("delays").hidden = false;
   const [heard, opened] = [source, (stream = listenTo(source.sampleRate))];
   take = (block) => {
     if (source !== heard || opened.state === "closed") return; // on its way when it was stopped
