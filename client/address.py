@@ -64,6 +64,11 @@ class Address:
         """The websocket URL of the native protocol."""
         return f"{'wss' if self.secure else 'ws'}://{self.authority}{self.path}"
 
+    @property
+    def resume_url(self) -> str:
+        """The same, for a client that comes back."""
+        return f"{self.stream_url}?resume"
+
     def http_url(self, path: str) -> str:
         """The URL of one of the server's plain HTTP pages, such as ``/readyz``."""
         return f"{'https' if self.secure else 'http'}://{self.authority}{path}"

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVar
 
 from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection
@@ -11,15 +13,30 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from voicewire.client.address import Address
 from voicewire.client.errors import ClientError, ConnectionFailed, ProtocolError, ServerError
+from voicewire.client.link import Link, ResumableLink
 from voicewire.client.stream import Stream
 from voicewire.client.wire import checked, parsed
-from voicewire.streaming.messages import PROTOCOL_VERSION, Encoding, Error, Output, Ready, Start
+from voicewire.streaming.messages import (
+    PROTOCOL_VERSION,
+    Encoding,
+    Error,
+    Output,
+    Ready,
+    Resume,
+    Resumed,
+    Start,
+)
+
+Answer = TypeVar("Answer", Ready, Resumed)
 
 # How long a closing handshake may take before the connection is dropped.
 CLOSE_TIMEOUT_S = 3.0
 # A server that holds a client back answers no pings meanwhile; one that is gone answers none at all.
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 60.0
+# Where a session can be gone on with, a connection that is given up too early costs little, and a dead one that is
+# found too late costs the session.
+RESUMABLE_PING_S = 10.0
 
 
 @asynccontextmanager
@@ -40,6 +57,7 @@ async def connect(
     bitrate_kbps: float | None = None,
     keepalive: bool = False,
     max_backlog_s: float | None = None,
+    resume: bool = True,
     open_timeout_s: float = 10.0,
 ) -> AsyncIterator[Stream]:
     """Opens a stream to a voicewire server::
@@ -76,6 +94,8 @@ async def connect(
         keepalive: hold the session open while nothing is sent, beyond the server's idle limit.
         max_backlog_s: `send` waits while the server is so many seconds of audio behind, at least 2. None is 10,
             or half of what the server buffers where that is less.
+        resume: where the connection is lost, connect again and go on where it stopped, for as long as the server
+            waits; the session keeps its slot meanwhile.
         open_timeout_s: how long the server may take to answer.
 
     Raises:
@@ -103,9 +123,14 @@ async def connect(
         words=words,
         # A server that knows nothing of codecs would refuse these.
         **{name: value for name, value in tokens.items() if value is not None},
+        **({"resume": True} if resume else {}),
     )
-    socket, ready = await _shake_hands(Address.parse(url), start, open_timeout_s)
-    stream = Stream(socket, ready, max_backlog_s)
+    address = Address.parse(url)
+    socket, ready = await _shake_hands(address, start, Ready, open_timeout_s)
+    link = Link(socket)
+    if ready.resume is not None:
+        link = ResumableLink(socket, ready.resume, partial(_reopen, address, open_timeout_s))
+    stream = Stream(link, ready, max_backlog_s)
     holder = asyncio.create_task(stream.hold_open(), name="voicewire-keepalive") if keepalive else None
     try:
         yield stream
@@ -119,26 +144,37 @@ async def connect(
             holder.cancel()
 
 
-async def _shake_hands(address: Address, start: Start, timeout_s: float) -> tuple[ClientConnection, Ready]:
+async def _reopen(
+    address: Address, timeout_s: float, request: Resume, left_s: float
+) -> tuple[ClientConnection, Resumed]:
+    return await _shake_hands(address, request, Resumed, min(timeout_s, left_s))
+
+
+async def _shake_hands(
+    address: Address, first: Start | Resume, expected: type[Answer], timeout_s: float
+) -> tuple[ClientConnection, Answer]:
+    """A connection on which the first message has its answer."""
     socket: ClientConnection | None = None
+    returns = isinstance(first, Resume)
+    resumable = returns or first.resume
     try:
         async with asyncio.timeout(timeout_s):
             socket = await open_websocket(
-                address.stream_url,
+                address.resume_url if returns else address.stream_url,
                 compression=None,  # PCM does not get smaller by deflating, and messages are short
                 open_timeout=None,
                 close_timeout=CLOSE_TIMEOUT_S,
-                ping_interval=PING_INTERVAL_S,
-                ping_timeout=PING_TIMEOUT_S,
+                ping_interval=RESUMABLE_PING_S if resumable else PING_INTERVAL_S,
+                ping_timeout=RESUMABLE_PING_S if resumable else PING_TIMEOUT_S,
                 proxy=None if address.is_local else True,
             )
-            await socket.send(start.model_dump_json(exclude_none=True, exclude_unset=True))
+            await socket.send(first.model_dump_json(exclude_none=True, exclude_unset=True))
             answer = parsed(await socket.recv(decode=True))
-        if isinstance(answer, Ready):
+        if isinstance(answer, expected):
             return socket, answer
         if isinstance(answer, Error):
             raise ServerError(answer.code, answer.message)
-        raise ProtocolError(f"{address.stream_url} answered start with {answer!r}, not with ready")
+        raise ProtocolError(f"{address.stream_url} answered {first.type} with {answer!r}")
     except BaseException as error:
         if socket is not None:
             await socket.close()

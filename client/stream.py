@@ -7,13 +7,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
-
 from voicewire.client.errors import ClientError, ConnectionLost, ServerError, SettingError, StreamClosed
+from voicewire.client.link import Link
 from voicewire.client.pcm import SAMPLE_BYTES, Samples, pcm_bytes, seconds_of
 from voicewire.client.tokens import Event, TokenReceiver, TokensEvent
-from voicewire.client.wire import checked, parsed
+from voicewire.client.wire import checked
 from voicewire.streaming.messages import (
     Close,
     Configure,
@@ -51,17 +49,17 @@ class Stream:
     Iterating over it gives the server's messages, the models of `voicewire.streaming.messages`, and `TokensEvent`
     where tokens were asked for, and ends after `Done`. They wait in memory until they are read (a few kB per
     second of audio), so a program may send everything first and read afterwards. One task may send while another
-    reads.
+    reads. Where a connection was lost and the session goes on over another, `Resumed` is among the messages.
 
     Attributes:
         ready: the server's answer to `start`: model, settings, limits.
         settings: what is in force now.
     """
 
-    def __init__(self, socket: ClientConnection, ready: Ready, max_backlog_s: float | None = None) -> None:
+    def __init__(self, link: Link, ready: Ready, max_backlog_s: float | None = None) -> None:
         self.ready = ready
         self.settings: Settings = ready.settings
-        self._socket = socket
+        self._link = link
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._tokens = TokenReceiver()
         self._progress = asyncio.Event()
@@ -241,6 +239,11 @@ class Stream:
         return events
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a connection now, or it was lost and another one is being made."""
+        return self._link.connected
+
+    @property
     def hello(self) -> "Hello | None":
         """What the stream's tokens are of, for whoever keeps them; None before it has come."""
         return self._tokens.hello
@@ -299,8 +302,8 @@ class Stream:
         if self._closing or self._done.done():
             raise StreamClosed("the stream is closed: open another one with connect()")
         try:
-            await self._socket.send(data)
-        except ConnectionClosed as error:
+            await self._link.send(data)
+        except ConnectionLost as error:
             # The reader sees the same end, and before it the server's reason if there was one.
             await asyncio.wait([self._reader])
             self._raise_failure()
@@ -318,15 +321,12 @@ class Stream:
 
     async def _read(self) -> None:
         try:
-            async for data in self._socket:
-                event = parsed(data) if isinstance(data, str) else self._tokens.take(data)
+            async for message in self._link.messages():
+                event = self._tokens.take(message) if isinstance(message, bytes) else message
                 if isinstance(event, TokensEvent):
                     self._take_tokens(event)
                 elif event is not None:
                     self._take(event)
-            self._end(ConnectionLost("the server closed the connection before it had said done"))
-        except ConnectionClosed as error:
-            self._end(ConnectionLost(f"the connection to the server broke: {error}"))
         except ClientError as error:
             self._end(error)
 
@@ -376,7 +376,8 @@ class Stream:
             raise self._failure
 
     async def _release(self) -> None:
-        await self._socket.close()
+        await self._link.close()
+        self._reader.cancel()  # it may be waiting for a connection that nobody needs any more
         await asyncio.wait([self._reader])
 
     async def leave(self) -> None:

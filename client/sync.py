@@ -134,6 +134,7 @@ def connect(
     bitrate_kbps: float | None = None,
     keepalive: bool = False,
     max_backlog_s: float | None = None,
+    resume: bool = True,
     open_timeout_s: float = 10.0,
 ) -> Iterator[SyncStream]:
     """Opens a stream to a voicewire server, for ordinary code::
@@ -165,6 +166,7 @@ def connect(
             bitrate_kbps=bitrate_kbps,
             keepalive=keepalive,
             max_backlog_s=max_backlog_s,
+            resume=resume,
             open_timeout_s=open_timeout_s,
         )
         stream = _run(loop, opening.__aenter__())

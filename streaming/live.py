@@ -28,6 +28,9 @@ class LiveSession:
         codecs: those that are loaded, by name.
         drop: called where a client does not read its last messages in time; it has to end the connection.
         metrics: where it is measured.
+
+    Attributes:
+        token: who has it may go on with the session over another connection.
     """
 
     def __init__(
@@ -41,8 +44,11 @@ class LiveSession:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._session = Session(settings, model, secrets.token_hex(8), self._began, codecs)
+        self.token = secrets.token_urlsafe(16)
+        self._session = Session(settings, model, secrets.token_hex(8), self._began, codecs, self.token)
         self._drop = drop
+        self._connected = True
+        self._over = asyncio.Event()
         self._seat: Seat | None = None
         self._news = asyncio.Event()
         self._may_read = asyncio.Event()
@@ -59,6 +65,16 @@ class LiveSession:
     def closed(self) -> bool:
         """Whether nothing is taken in any more; the last messages may still be waiting."""
         return self._session.state is SessionState.CLOSED
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a client whose connection is lost is waited for."""
+        return self._session.resumable
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the connection is lost and the client may still come back."""
+        return self._session.abandoned
 
     @property
     def buffered_s(self) -> float:
@@ -105,7 +121,38 @@ class LiveSession:
 
     def shut_down(self) -> None:
         """Asks the session to finish what it has, within the settings' `shutdown_s`."""
+        if self.closed and not self._connected:
+            self.end_connection()
         self._take_in(partial(self._session.shut_down, self._loop.time(), self._settings.shutdown_s))
+
+    # ---- from one connection to the next
+
+    def lose_connection(self) -> None:
+        """The connection broke; the client may come back, if it asked for that."""
+        self._disconnect()
+        if self.resumable:
+            self._log.info("connection_lost")
+        self._take_in(partial(self._session.connection_lost, self._loop.time()))
+
+    def end_connection(self) -> None:
+        """The client has heard all that it wants to hear."""
+        self._disconnect()
+        self.client_left()
+
+    def resume(self, received: int, drop: Callable[[], None]) -> None:
+        """Goes on over another connection, which `drop` ends, behind the messages that the client has received.
+
+        Raises SessionError where that cannot be.
+        """
+        commands = self._session.resume(received, self._loop.time())
+        self._disconnect()
+        self._connected, self._drop = True, drop
+        self._log.info("session_resumed")
+        self._carry_out(commands)
+
+    async def wait_over(self) -> None:
+        """Waits until there is no connection and none is waited for."""
+        await self._over.wait()
 
     # ---- what goes in
 
@@ -172,7 +219,9 @@ class LiveSession:
             self._may_read.set()
         else:
             self._may_read.clear()
-        if self.closed:
+        if not self._connected and not self._session.abandoned:
+            self._over.set()
+        if self.closed and self._connected:
             # The slot is free already; the client has this long to read its last messages.
             if self._farewell is None:
                 self._farewell = self._loop.call_later(self._settings.farewell_s, self._drop)
@@ -182,6 +231,12 @@ class LiveSession:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _disconnect(self) -> None:
+        self._connected = False
+        if self._farewell is not None:
+            self._farewell.cancel()
+            self._farewell = None
 
     def _tick(self) -> None:
         self._timer = None

@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 
-from voicewire.streaming.connection import Connection
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.errors import EngineError, SessionError
 from voicewire.streaming.keys import check_key, presented_key
@@ -16,6 +15,7 @@ from voicewire.streaming.live import LiveSession
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.metrics import Standing
+from voicewire.streaming.resumption import Resumption
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.transport import abort
@@ -39,6 +39,7 @@ class Lobby:
         self._metrics = engine.metrics
         self._settings = settings
         self._sessions: set[LiveSession] = set()
+        self._resumption = Resumption(settings)
         self._closing = False
 
     @property
@@ -76,11 +77,15 @@ class Lobby:
             self._sessions.discard(live)
 
     async def stream(self, websocket: WebSocket) -> None:
-        """`/v1/stream`: a seat at the handshake, or a refusal at once."""
+        """`/v1/stream`: a seat at the handshake, or a refusal at once; with `?resume`, the seat that one had."""
         live = self.new_session(drop=partial(abort, websocket))
         try:
+            if "resume" in websocket.query_params:
+                self._readmit(websocket.headers)
+                await self._resumption.resume(websocket)
+                return
             with self.seated(live, websocket.headers):
-                await Connection(websocket, live).run()
+                await self._resumption.serve(websocket, live)
         except SessionError as error:
             body = {"code": error.code, "message": str(error)}
             await websocket.send_denial_response(JSONResponse(body, 503, headers=RETRY_LATER))
@@ -144,6 +149,11 @@ class Lobby:
     @property
     def _status(self) -> str:
         return "closing" if self._closing else self._ailment or self._engine.state.name.lower()
+
+    def _readmit(self, headers: Mapping[str, str]) -> None:
+        check_key(presented_key(headers))
+        if self._resumption.crowded:
+            raise SessionError(ErrorCode.CAPACITY, "too many clients come back at once: try again")
 
     def _reserve(self, live: LiveSession) -> Seat:
         if self._closing:

@@ -24,6 +24,7 @@ CommitMs = Annotated[int, Field(ge=100, le=1200, multiple_of=20)]
 EndpointMs = Annotated[int, Field(ge=200, le=10_000)]
 LanguageCode = Annotated[str, Field(min_length=2, max_length=20)]
 # Whole numbers that every language's JSON library holds exactly.
+MessageCount = Annotated[int, Field(ge=0, le=2**53 - 1)]
 FlushId = Annotated[str, Field(max_length=200)] | Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]
 
 
@@ -49,6 +50,7 @@ class ErrorCode(StrEnum):
     CAPACITY = "capacity"
     OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting_down"
+    RESUME_FAILED = "resume_failed"
     DECODER_RESET = "decoder_reset"
     INTERNAL = "internal"
 
@@ -76,6 +78,7 @@ CLOSE_CODES: dict[ErrorCode, int] = {
     ErrorCode.CAPACITY: 1013,
     ErrorCode.OVERLOADED: 1013,
     ErrorCode.SHUTTING_DOWN: 1012,
+    ErrorCode.RESUME_FAILED: 1008,
     ErrorCode.INTERNAL: 1011,
 }
 NORMAL_CLOSE = 1000
@@ -112,6 +115,19 @@ class Start(_Message):
     outputs: Outputs = ["words"]
     codec: CodecName = "lyra_v2"
     bitrate_kbps: Kbps | None = None
+    resume: bool = False
+
+
+class Resume(_Message):
+    """Instead of `start`: goes on with a session whose connection was lost.
+
+    `received` counts the server's messages that came after `ready`, on all connections of the session together;
+    `ack` and `resumed` are not counted.
+    """
+
+    type: Literal["resume"] = "resume"
+    token: Annotated[str, Field(min_length=1, max_length=100)]
+    received: MessageCount
 
 
 class Configure(_Message):
@@ -143,7 +159,16 @@ class Close(_Message):
     type: Literal["close"] = "close"
 
 
-ClientMessage = Annotated[Start | Configure | Flush | KeepAlive | Close, Field(discriminator="type")]
+class Ack(_Message):
+    """How many of the server's messages have come, counted as in `resume`: it need not keep them any more."""
+
+    type: Literal["ack"] = "ack"
+    received: MessageCount
+
+
+ClientMessage = Annotated[
+    Start | Resume | Configure | Flush | KeepAlive | Close | Ack, Field(discriminator="type")
+]
 
 
 # ---- server to client
@@ -192,6 +217,13 @@ class Limits(_ServerMessage):
     buffered_s: float
 
 
+class Ticket(_ServerMessage):
+    """What a client needs to go on after its connection was lost, and for how many seconds it is good."""
+
+    token: str
+    window_s: float
+
+
 class Ready(_ServerMessage):
     """The answer to `start`: audio may come."""
 
@@ -201,6 +233,26 @@ class Ready(_ServerMessage):
     model: str
     settings: Settings
     limits: Limits
+    resume: Ticket | None = None
+
+
+class Resumed(_ServerMessage):
+    """The answer to `resume`: what the client has not received follows.
+
+    `received` counts the client's messages that came after `start`, on all connections of the session together;
+    `ack` and `resume` are not counted. The client sends again from there.
+    """
+
+    type: Literal["resumed"] = "resumed"
+    received: int
+    audio_received: float
+
+
+class AckMessage(_ServerMessage):
+    """How many of the client's messages have come, counted as in `resumed`: it need not keep them any more."""
+
+    type: Literal["ack"] = "ack"
+    received: int
 
 
 class Configured(_ServerMessage):
@@ -285,6 +337,8 @@ class Done(_ServerMessage):
 
 ServerMessage = Annotated[
     Ready
+    | Resumed
+    | AckMessage
     | Configured
     | TranscriptMessage
     | SpeechStartedMessage

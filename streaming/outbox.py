@@ -6,8 +6,11 @@ Bytes are binary messages: records of tokens.
 from collections import deque
 
 from voicewire.streaming.messages import (
+    AckMessage,
     EndpointMessage,
     FlushedMessage,
+    Ready,
+    Resumed,
     ServerMessage,
     SpeechStartedMessage,
     TranscriptMessage,
@@ -17,20 +20,30 @@ from voicewire.streaming.messages import (
 _WORD_BYTES = 128
 
 _Numbered = TranscriptMessage | SpeechStartedMessage | EndpointMessage | FlushedMessage
+# These are about one connection, not about the session, and are never said again.
+_Uncounted = Ready | Resumed | AckMessage
 
 
 class Outbox:
     """A queue that joins neighbouring transcripts: their words follow each other, the newest tail counts.
 
     Args:
-        most_items: bound on messages and words together.
+        most_items: bound on messages and words together, of those that wait and again of those that are kept.
+
+    Attributes:
+        keeps: whether messages are kept once taken, until the client has acknowledged them, or there are too many.
     """
 
     def __init__(self, most_items: int) -> None:
+        self.keeps = False
         self._most_items = most_items
         self._messages: deque[ServerMessage | bytes] = deque()
         self._items = 0
         self._seq = 0
+        self._kept: deque[ServerMessage | bytes] = deque()
+        self._kept_items = 0
+        self._again: deque[ServerMessage | bytes] = deque()
+        self._taken = 0
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -61,18 +74,62 @@ class Outbox:
 
     def take(self) -> ServerMessage | bytes | None:
         """The oldest message, numbered in the order of leaving; None where nothing waits."""
-        if not self._messages:
+        if self._again:
+            message = self._again.popleft()
+        elif self._messages:
+            message = self._messages.popleft()
+            self._items -= _weight(message)
+            if isinstance(message, _Numbered):
+                self._seq += 1
+                message = message.model_copy(update={"seq": self._seq})
+        else:
             return None
-        message = self._messages.popleft()
-        self._items -= _weight(message)
-        if isinstance(message, _Numbered):
-            self._seq += 1
-            return message.model_copy(update={"seq": self._seq})
+        if not isinstance(message, _Uncounted):
+            self._taken += 1
+            self._keep(message)
         return message
 
     def clear(self) -> None:
-        self._messages.clear()
-        self._items = 0
+        """Forgets everything; nothing can be said again then, since something would be missing."""
+        self.keeps = False
+        for messages in (self._messages, self._kept, self._again):
+            messages.clear()
+        self._items = self._kept_items = 0
+
+    # ---- what may have to be said again
+
+    def can_rewind(self, received: int) -> bool:
+        """Whether all that was taken after the first `received` messages is still there."""
+        return self.keeps and self._taken - len(self._kept) <= received <= self._taken
+
+    def acknowledge(self, received: int) -> bool:
+        """Forgets the first `received` messages; False where there were not so many."""
+        while self._kept and self._taken - len(self._kept) < received:
+            self._forget_oldest()
+        return received <= self._taken
+
+    def rewind(self, received: int, resumed: Resumed) -> None:
+        """Says `resumed`, then again what was taken after the first `received` messages.
+
+        `can_rewind` must hold.
+        """
+        self.acknowledge(received)
+        unsaid = (message for message in self._again if not isinstance(message, _Uncounted))
+        self._again = deque([resumed, *self._kept, *unsaid])
+        self._taken = received
+        self._kept.clear()
+        self._kept_items = 0
+
+    def _keep(self, message: ServerMessage | bytes) -> None:
+        if not self.keeps:
+            return
+        self._kept.append(message)
+        self._kept_items += _weight(message)
+        while self._kept_items > self._most_items:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._kept_items -= _weight(self._kept.popleft())
 
 
 def _joined(first: TranscriptMessage, second: TranscriptMessage) -> TranscriptMessage:

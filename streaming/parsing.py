@@ -12,7 +12,7 @@ from voicewire.streaming.messages import (
     parse_client_message,
 )
 
-_TYPES = "start, configure, flush, keepalive or close"
+_TYPES = "start, resume, configure, flush, keepalive, close or ack"
 
 # Of what a client sent, this much is said back to it.
 _QUOTED = 60

@@ -4,6 +4,7 @@ No sockets, no threads, no clock: whoever drives it passes the time in, carries 
 messages to the client, and asks it when to look again.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 
 from voicewire.codecs.codec import Codec
@@ -28,6 +29,7 @@ from voicewire.streaming.messages import (
     CLOSE_CODES,
     NORMAL_CLOSE,
     PROTOCOL_VERSION,
+    Ack,
     ClientMessage,
     Close,
     Configure,
@@ -38,13 +40,16 @@ from voicewire.streaming.messages import (
     Flush,
     KeepAlive,
     Ready,
+    Resume,
     ServerMessage,
     Start,
+    Ticket,
     Warning,
 )
 from voicewire.streaming.outbox import Outbox
 from voicewire.streaming.parsing import parse
 from voicewire.streaming.patience import Ending, Patience, SessionState
+from voicewire.streaming.return_path import ReturnPath
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.terms import Terms
 from voicewire.streaming.token_intake import TokenIntake
@@ -63,6 +68,7 @@ class Session:
         session_id: for `ready` and the log.
         now: when the connection was made.
         codecs: those that are loaded, by name.
+        token: with which a client may go on after its connection was lost; nobody can guess it.
 
     Attributes:
         state: where the session stands.
@@ -77,6 +83,7 @@ class Session:
         session_id: str,
         now: float,
         codecs: Mapping[str, Codec] | None = None,
+        token: str = "",
     ) -> None:
         self.session_id = session_id
         self.state = SessionState.WAITING
@@ -87,6 +94,7 @@ class Session:
         self._codecs = codecs or {}
         self._outbox = Outbox(settings.outgoing_items)
         self._patience = Patience(settings, now)
+        self._returns = ReturnPath(self._outbox, Ticket(token=token, window_s=settings.resume_s))
         self._terms: Terms | None = None
         self._ready_due = False
         self._intake: Intake | TokenIntake | None = None
@@ -124,6 +132,16 @@ class Session:
         return self._account.words if self._account else 0
 
     @property
+    def resumable(self) -> bool:
+        """Whether a client whose connection is lost is waited for."""
+        return self._returns.open and not self._ready_due
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the connection is lost and the client may still come back."""
+        return self._returns.waiting
+
+    @property
     def close_code(self) -> int:
         """The websocket's close code, once the session is closed."""
         return NORMAL_CLOSE if self.ended_with is None else CLOSE_CODES[self.ended_with]
@@ -133,11 +151,15 @@ class Session:
         # Nothing may go before `ready`; an error instead of it closes the session.
         if self._ready_due and self.state is not SessionState.CLOSED:
             return None
-        return self._outbox.take()
+        return self._returns.ack() or self._outbox.take()
 
     def next_deadline(self) -> float | None:
         """When to call `tick`, if nothing else happens before; None where nothing is waited for."""
-        return self._patience.deadline(self.state, held_back=not self.accepts_input, ending=self._ending)
+        if not self.abandoned:
+            return self._patience.deadline(self.state, held_back=not self.accepts_input, ending=self._ending)
+        # Who is not there can neither be idle nor be held back, but an ending has its bound all the same.
+        bound = self._ending.deadline if self._ending and self.state is SessionState.CLOSING else math.inf
+        return min(self._returns.deadline, bound)
 
     # ---- what comes in
 
@@ -163,11 +185,33 @@ class Session:
         return commands
 
     def client_left(self) -> list[Command]:
-        """The connection is gone."""
+        """The client has gone for good."""
+        self._returns.shut()
         if self.state is SessionState.CLOSED:
             return []
         self._outbox.clear()
         return self._closed()
+
+    def connection_lost(self, now: float) -> list[Command]:
+        """The connection broke: a client that asked for it may come back, and is waited for."""
+        if not self.resumable:
+            return self.client_left()
+        self._returns.lose(now)
+        return []
+
+    def resume(self, received: int, now: float) -> list[Command]:
+        """The client is back, or has a new connection while the old one seems to live, and goes on.
+
+        `received` is how many messages it has of those after `ready`; they and the session's state stand where
+        they stood. Raises SessionError where that cannot be; the session is then as it was.
+        """
+        if not self.resumable:
+            raise SessionError(
+                ErrorCode.RESUME_FAILED, "the session cannot be resumed any more: open another"
+            )
+        self._returns.resume(received, self.received_s)
+        self._patience.heard = now
+        return []
 
     def fail(self, code: ErrorCode, message: str) -> list[Command]:
         """Ends the session at once; words that were not committed are lost."""
@@ -191,6 +235,8 @@ class Session:
         deadline = self.next_deadline()
         if deadline is None or now < deadline:
             return []
+        if self.abandoned and now >= self._returns.deadline:
+            return self.client_left()
         verdict = self._patience.verdict(
             self.state, now, held_back=not self.accepts_input, ending=self._ending
         )
@@ -227,6 +273,7 @@ class Session:
         if self.state is SessionState.CLOSING:
             self._ignore(message)
         elif self.state is not SessionState.WAITING:
+            self._returns.count(message)
             yield from self._controlled(message)
         elif isinstance(message, Start):
             yield self._started(message)
@@ -237,11 +284,15 @@ class Session:
         try:
             self._ignore(parse(text, self._settings.message_bytes))
         except SessionError:
+            self._returns.count(b"")
             self._warn_closed("a message")
 
     def _ignore(self, message: ClientMessage) -> None:
         """A late keepalive or a second close harms nothing; anything else is worth a word."""
-        if not isinstance(message, KeepAlive | Close):
+        self._returns.count(message)
+        if isinstance(message, Ack):
+            self._returns.acknowledged(message.received)
+        elif not isinstance(message, KeepAlive | Close):
             self._warn_closed(f"`{message.type}`")
 
     def _started(self, start: Start) -> Command:
@@ -252,16 +303,21 @@ class Session:
             self._intake = Intake(start.encoding, start.sample_rate, start.channels)
         self._account = Account(terms, self._outbox)
         self._patience.began = self._patience.heard
+        if start.resume:
+            self._returns.begin()
         self._ready_due = True
         self.state = SessionState.OPENING
         return terms.opening
 
     def _controlled(self, message: ClientMessage) -> Iterator[Command]:
         match message:
-            case Start():
+            case Start() | Resume():
                 raise SessionError(
-                    ErrorCode.ALREADY_STARTED, "a session has one `start`: open another connection"
+                    ErrorCode.ALREADY_STARTED,
+                    f"a session has one `start`, and got `{message.type}` behind it",
                 )
+            case Ack():
+                self._returns.acknowledged(message.received)
             case Configure():
                 yield from self._configured(message)
             case Flush():
@@ -285,6 +341,7 @@ class Session:
     def _audio(self, data: bytes) -> Iterator[Command]:
         if self.state is SessionState.WAITING:
             raise SessionError(ErrorCode.START_EXPECTED, "expected `start`, and got a binary message")
+        self._returns.count(data)
         if self.state is SessionState.CLOSING:
             self._warn_closed("audio")
             return
@@ -333,6 +390,7 @@ class Session:
                 model=self._model,
                 settings=self._terms.message,
                 limits=self._settings.limits,
+                resume=self._returns.ticket if self._returns.open else None,
             )
         )
 

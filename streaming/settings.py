@@ -67,6 +67,8 @@ class ServerSettings(BaseSettings):
         outgoing_items: security limit: messages and words that wait for a client that does not read.
         drain_s: security limit: seconds from `close` (or a server-side end) to the last word, and seconds that a
             client is held back by an engine that makes no headway.
+        resume_s: security limit: seconds that a session waits, in its slot, for a client that asked for it and
+            whose connection was lost; 0 waits for nobody.
         farewell_s: security limit: seconds to deliver the last messages and the closing handshake.
         upload_bytes: security limit: bytes of a recording sent over HTTP, which is held in memory; it needs a slot
             like any session.
@@ -101,6 +103,7 @@ class ServerSettings(BaseSettings):
     pending_flushes: Annotated[int, Field(ge=1)] = 64
     outgoing_items: Annotated[int, Field(ge=16)] = 2000
     drain_s: Seconds = 60.0
+    resume_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 30.0
     farewell_s: Seconds = 5.0
     upload_bytes: Annotated[int, Field(ge=1024)] = 25 * 1024 * 1024
     upload_s: Seconds = 120.0

@@ -22,6 +22,9 @@ from websockets.http11 import Request
 from voicewire.streaming.messages import CLOSE_CODES, Error, ErrorCode
 from voicewire.streaming.settings import ServerSettings
 
+# Close codes by which a client says goodbye: done, going away, and no code at all.
+_GOODBYES = (1000, 1001, 1005)
+
 _ABORT = "voicewire.abort"
 
 # The rest of a request is still to come: its head, or its body.
@@ -38,6 +41,15 @@ def abort(websocket: WebSocket) -> None:
     extension = websocket.scope.get("extensions", {}).get(_ABORT)
     if extension is not None:
         cast(Callable[[], None], extension["abort"])()
+
+
+async def parted(websocket: WebSocket) -> bool:
+    """Waits until the connection is gone; whether it ended by rule: the client said goodbye, or broke the rules.
+
+    A close with any other code is that of a client that gives up a connection, and not its session.
+    """
+    extension = websocket.scope.get("extensions", {}).get(_ABORT)
+    return extension is None or await cast(asyncio.Future[bool], extension["parted"])
 
 
 def word_errors(websocket: WebSocket, worded: Callable[[Error], str]) -> None:
@@ -58,6 +70,8 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
     farewell_s: ClassVar[float] = 5.0
     message_bytes: ClassVar[int] = 0
     _refused = False
+    _parted = False
+    _gone: asyncio.Future[bool] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -69,7 +83,13 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         # A request that is no websocket handshake has been answered already and has no scope.
         scope = getattr(self, "scope", None)
         if scope is not None:
-            scope["extensions"][_ABORT] = {"abort": self.transport.abort}
+            self._gone = self.loop.create_future()
+            scope["extensions"][_ABORT] = {"abort": self.transport.abort, "parted": self._gone}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(self._parted)
 
     def data_received(self, data: bytes) -> None:
         if not self._refused:
@@ -91,10 +111,14 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         super().handle_ping()
 
     def handle_close(self, event: Frame) -> None:
+        # The answer to a close of ours has our code.
+        answered, code = self.close_sent, self.conn.close_rcvd.code if self.conn.close_rcvd else None
+        self._parted = answered or code in _GOODBYES
         super().handle_close(event)
         self._drop_later()
 
     def handle_parser_exception(self) -> None:
+        self._parted = True
         if isinstance(self.conn.parser_exc, PayloadTooBig):
             self._refuse(ErrorCode.MESSAGE_TOO_BIG, f"a message of more than {self.message_bytes} bytes")
         elif self.conn.parser_exc is None:
@@ -115,7 +139,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
 
     def _refuse(self, code: ErrorCode, message: str) -> None:
         """Says what is wrong, closes, and reads on without keeping anything until the client has hung up."""
-        self._refused = True
+        self._refused = self._parted = True
         self.frames = []
         self.queue.put_nowait(
             {"type": "websocket.disconnect", "code": CLOSE_CODES[code], "reason": code.value}

@@ -111,6 +111,7 @@ async def test_start_names_what_was_chosen_and_no_more() -> None:
             "interim": True,
             "words": True,
             "endpoint_ms": 700,
+            "resume": True,
         }
         assert await hear(socket) == {"type": "close"}
         await say(socket, DONE)
