@@ -55,9 +55,19 @@ class Lobby:
     def settings(self) -> ServerSettings:
         return self._settings
 
-    def new_session(self, drop: Callable[[], None] = lambda: None) -> LiveSession:
-        """A session without a seat; `drop` ends its connection where the client does not read."""
-        return LiveSession(self._settings, self._engine.model_name, self._engine.codecs, drop, self._metrics)
+    def new_session(
+        self, drop: Callable[[], None] = lambda: None, *, start_within_s: float | None = None
+    ) -> LiveSession:
+        """A session without a seat.
+
+        Args:
+            drop: ends its connection where the client does not read.
+            start_within_s: seconds until its `start`, where the client's protocol has no such message.
+        """
+        settings = self._settings
+        if start_within_s is not None:
+            settings = settings.model_copy(update={"handshake_s": start_within_s})
+        return LiveSession(settings, self._engine.model_name, self._engine.codecs, drop, self._metrics)
 
     @contextlib.contextmanager
     def seated(self, live: LiveSession, headers: Mapping[str, str]) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from io import BytesIO
 
 import av
@@ -10,7 +10,7 @@ import numpy as np
 
 from voicewire.streaming.errors import DecodingError, SessionError
 from voicewire.streaming.live import LiveSession
-from voicewire.streaming.messages import Close, Error, ErrorCode, KeepAlive, ServerMessage
+from voicewire.streaming.messages import Close, Error, ErrorCode, ServerMessage
 
 RATE = 16_000
 
@@ -21,18 +21,16 @@ _FORMATS = (
 _PIECE_BYTES = 32_000
 
 
-async def body_of(chunks: AsyncIterator[bytes], most_bytes: int, live: LiveSession) -> bytes:
-    """The body of a request, whose session is kept open meanwhile. Raises SessionError where it is too long."""
-    body = bytearray()
+async def bounded(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body of a request, piece by piece. Raises SessionError where it is too long."""
+    left = most_bytes
     async for chunk in chunks:
-        body += chunk
-        if len(body) > most_bytes:
+        left -= len(chunk)
+        if left < 0:
             raise SessionError(
                 ErrorCode.MESSAGE_TOO_BIG, f"more than {most_bytes} bytes: send shorter recordings"
             )
-        if not live.closed:
-            live.put(KeepAlive())
-    return bytes(body)
+        yield chunk
 
 
 def decoded(data: bytes) -> Iterator[bytes]:

@@ -102,7 +102,7 @@ class LiveKit:
 
 @asynccontextmanager
 async def from_livekit() -> AsyncIterator[LiveKit]:
-    import aiohttp
+    from livekit.agents.utils import http_context
 
-    async with aiohttp.ClientSession() as session:
+    async with http_context.open() as session:
         yield LiveKit(session)

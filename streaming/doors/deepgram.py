@@ -17,7 +17,7 @@ from voicewire.streaming.protocols.deepgram import DeepgramLive
 from voicewire.streaming.protocols.deepgram_file import DeepgramFile
 from voicewire.streaming.protocols.deepgram_messages import Refusal
 from voicewire.streaming.protocols.deepgram_query import ListenOptions, parse_query
-from voicewire.streaming.recordings import RATE, body_of, decoded, pieces_of, transcribed
+from voicewire.streaming.recordings import RATE, bounded, decoded, pieces_of, transcribed
 from voicewire.streaming.relay import Relay
 from voicewire.streaming.transport import abort
 
@@ -45,14 +45,16 @@ class _Door:
             await websocket.send_denial_response(_refusal(error, live.session_id))
 
     async def recording(self, request: Request) -> Response:
-        live = self._lobby.new_session()
+        settings = self._lobby.settings
+        live = self._lobby.new_session(start_within_s=settings.upload_s)
         try:
             options = parse_query(request.query_params.multi_items())
             if request.headers.get("content-type", "").partition(";")[0] == "application/json":
                 raise ParameterError("url", "recordings are not fetched from elsewhere: send the bytes")
             with self._lobby.seated(live, request.headers):
-                live.put(_start(options))
-                body = await body_of(request.stream(), self._lobby.settings.upload_bytes, live)
+                start = _start(options)
+                body = b"".join([chunk async for chunk in bounded(request.stream(), settings.upload_bytes)])
+                live.put(start)
                 answer = DeepgramFile(options, self._lobby.engine.model_name, live.session_id, _now())
                 pieces = decoded(body) if options.encoding is None else pieces_of(body)
                 async for message in transcribed(live, pieces, request.is_disconnected):
