@@ -79,27 +79,33 @@ def read_snapshot(
         # the header's length, then JSON: the format's own layout, since `load` keeps the metadata to itself
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         facts = json.loads(header["__metadata__"][_HEADER])
-        kind, theirs = facts["format"], facts["identity"]
-        frame, owed = facts["frame"], int(facts["owed"])
-        waiting = tensors.pop(_WAITING).numpy()
-        stream = Stream(facts["codebooks"], frame, bool(facts["begun"]), waiting, owed, bool(facts["ended"]))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        found = facts.pop("format"), facts.pop("identity")
+        stream = Stream(waiting=tensors.pop(_WAITING).numpy(), **facts)
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CodecStateError(f"this is no snapshot of a stream of EnCodec: {error}") from error
-    if (kind, theirs) != (FORMAT, dict(identity)):
-        raise CodecStateError(f"the snapshot is {kind} of {theirs}, this is {FORMAT} of {dict(identity)}")
-    whole = (
-        (waiting.dtype, waiting.shape[1:]) == (no_units.dtype, no_units.shape[1:])
-        and len(waiting) < most_units
-        and (waiting.dtype.kind == "f" or not waiting.size or 0 <= waiting.min() <= waiting.max() <= CODES)
-        and stream.codebooks in CHOICES
-        and (frame is None or (type(frame) is int and frame >= 0))
-        and owed >= 0
-        and tensors.keys() == memory.keys()
-        and all(
-            (tensors[name].shape, tensors[name].dtype) == (memory[name].shape, memory[name].dtype)
-            for name in memory
+    if found != (FORMAT, dict(identity)):
+        raise CodecStateError(
+            f"the snapshot is {found[0]} of {found[1]}, this is {FORMAT} of {dict(identity)}"
         )
-    )
-    if not whole:
+    if not _can_be(stream, no_units, most_units) or _kinds(tensors) != _kinds(memory):
         raise CodecStateError("the snapshot is damaged: what it holds is no stream of EnCodec")
     return stream, tensors
+
+
+def _can_be(stream: Stream, no_units: np.ndarray, most_units: int) -> bool:
+    waiting, is_audio = stream.waiting, no_units.dtype == np.float32
+    return (
+        (waiting.dtype, waiting.shape[1:]) == (no_units.dtype, no_units.shape[1:])
+        and len(waiting) < most_units
+        and (is_audio or bool(((waiting >= 0) & (waiting <= CODES)).all()))
+        and type(stream.codebooks) is int
+        and stream.codebooks in CHOICES
+        and ((type(stream.frame) is int and stream.frame >= 0) or (stream.frame is None and not is_audio))
+        and type(stream.owed) is int
+        and stream.owed >= 0
+        and type(stream.begun) is type(stream.ended) is bool
+    )
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}

@@ -84,6 +84,8 @@ class EncodecBatch(ABC, Generic[Given, Made]):
         for slot, stream in streams.items():
             self._take(stream, pieces[slot])
         made = self._advance(streams)
+        for stream in streams.values():
+            stream.waiting = stream.waiting.copy()  # lets go of a piece that may be long
         return {slot: self._give(stream, made[slot]) for slot, stream in streams.items()}
 
     def flush(self, slots: Collection[int]) -> dict[int, Made]:
@@ -151,7 +153,7 @@ class EncodecBatch(ABC, Generic[Given, Made]):
         streams = [self._stream(slot) for slot in slots]
         taken = torch.from_numpy(np.stack([stream.waiting[:units] for stream in streams]))
         for stream in streams:
-            stream.waiting = stream.waiting[units:].copy()
+            stream.waiting = stream.waiting[units:]
             stream.begun = True
         with torch.inference_mode():
             made = self._run(taken, Turn(self._memory, torch.tensor(slots), begins, ends), streams)
@@ -171,7 +173,7 @@ class EncodecBatch(ABC, Generic[Given, Made]):
 
     @abstractmethod
     def _give(self, stream: Stream, parts: list[np.ndarray], ending_units: int = 0) -> Made:
-        """What `_run` made, joined; the last of it of so many units, where they are no whole frames."""
+        """What `_run` made, joined; at a stream's end it was made of so many units, maybe no whole frames."""
 
 
 class Encoders(EncodecBatch[np.ndarray, Tokens]):
@@ -233,7 +235,7 @@ class Decoders(EncodecBatch[Tokens, np.ndarray]):
         stream.ended |= piece.samples < piece.frames * FRAME_SAMPLES
 
     def _run(self, units: Tensor, turn: Turn, streams: list[Stream]) -> Sequence[Tensor]:
-        used = int((units != CODES).flatten(0, 1).any(dim=0).sum())
+        used = max(1, int((units != CODES).flatten(0, 1).any(dim=0).sum()))
         audio = self._network.decoder(self._network.codebooks.decode(units[:, :, :used]), turn)
         return audio.to(torch.float32).unbind()
 
