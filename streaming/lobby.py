@@ -55,19 +55,9 @@ class Lobby:
     def settings(self) -> ServerSettings:
         return self._settings
 
-    def new_session(
-        self, drop: Callable[[], None] = lambda: None, *, start_within_s: float | None = None
-    ) -> LiveSession:
-        """A session without a seat.
-
-        Args:
-            drop: ends its connection where the client does not read.
-            start_within_s: seconds until its `start`, where the client's protocol has no such message.
-        """
-        settings = self._settings
-        if start_within_s is not None:
-            settings = settings.model_copy(update={"handshake_s": start_within_s})
-        return LiveSession(settings, self._engine.model_name, self._engine.codecs, drop, self._metrics)
+    def new_session(self, drop: Callable[[], None] = lambda: None) -> LiveSession:
+        """A session without a seat; `drop` ends its connection where the client does not read."""
+        return LiveSession(self._settings, self._engine.model_name, self._engine.codecs, drop, self._metrics)
 
     @contextlib.contextmanager
     def seated(self, live: LiveSession, headers: Mapping[str, str]) -> Iterator[None]:
@@ -159,6 +149,12 @@ class Lobby:
     @property
     def _status(self) -> str:
         return "closing" if self._closing else self._ailment or self._engine.state.name.lower()
+
+    def dismiss(self) -> None:
+        """Waits no longer for those whose connection was lost."""
+        for live in list(self._sessions):
+            if live.abandoned:
+                live.end_connection()
 
     def _readmit(self, headers: Mapping[str, str]) -> None:
         check_key(presented_key(headers))

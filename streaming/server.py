@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from prometheus_client import disable_created_metrics
@@ -18,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
 from voicewire.streaming import logs
-from voicewire.streaming.doors import deepgram, openai
+from voicewire.streaming.doors import deepgram
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.lobby import Lobby
 from voicewire.streaming.page import Page
@@ -51,7 +52,6 @@ def create_app(engine: Engine, settings: ServerSettings, page: Path | None = Non
             Route("/readyz", lobby.readiness),
             *([Route("/metrics", lobby.metrics)] if settings.metrics else ()),
             *deepgram.routes(lobby),
-            *openai.routes(lobby),
             *(Page(page).routes() if page is not None and settings.page else ()),
         ]
     )
@@ -61,6 +61,9 @@ def create_app(engine: Engine, settings: ServerSettings, page: Path | None = Non
 
 def serve(settings: ServerSettings, *, page: Path | None = None, log_level: int = logging.INFO) -> None:
     """Loads the model and serves until SIGINT or SIGTERM; logs what is of `log_level` or above.
+
+    Sessions are seen out before it returns, for at most the settings' `shutdown_s`; a second signal ends them at
+    once.
 
     `page` is as in `create_app`. The port is open from the start; `/readyz` says when the model is loaded.
 
@@ -81,7 +84,7 @@ def serve(settings: ServerSettings, *, page: Path | None = None, log_level: int 
         server.run(sockets=[listener])
     finally:
         listener.close()
-        engine.stop(settings.shutdown_s)
+        engine.stop(0.0 if server.force_exit else settings.shutdown_s)
     if engine.state is EngineState.FAILED:
         engine.wait_ready(0)
 
@@ -202,11 +205,17 @@ class _Server(uvicorn.Server):
         failed = self._exit_on_failure and self._engine.state is EngineState.FAILED
         return await super().on_tick(counter) or failed
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal lets the sessions finish, the second ends at once."""
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._lobby.close()
         deadline = time.monotonic() + self._shutdown_s
         while self._lobby.connections and time.monotonic() < deadline and not self.force_exit:
             await asyncio.sleep(0.02)
+        self._lobby.dismiss()
         await super().shutdown(sockets)
 
 
