@@ -58,6 +58,7 @@ async def connect(
     keepalive: bool = False,
     max_backlog_s: float | None = None,
     resume: bool = True,
+    api_key: str | None = None,
     open_timeout_s: float = 10.0,
 ) -> AsyncIterator[Stream]:
     """Opens a stream to a voicewire server::
@@ -96,6 +97,7 @@ async def connect(
             or half of what the server buffers where that is less.
         resume: where the connection is lost, connect again and go on where it stopped, for as long as the server
             waits; the session keeps its slot meanwhile.
+        api_key: for a server that asks for one.
         open_timeout_s: how long the server may take to answer.
 
     Raises:
@@ -126,10 +128,10 @@ async def connect(
         **({"resume": True} if resume else {}),
     )
     address = Address.parse(url)
-    socket, ready = await _shake_hands(address, start, Ready, open_timeout_s)
+    socket, ready = await _shake_hands(address, start, Ready, open_timeout_s, api_key)
     link = Link(socket)
     if ready.resume is not None:
-        link = ResumableLink(socket, ready.resume, partial(_reopen, address, open_timeout_s))
+        link = ResumableLink(socket, ready.resume, partial(_reopen, address, open_timeout_s, api_key))
     stream = Stream(link, ready, max_backlog_s)
     holder = asyncio.create_task(stream.hold_open(), name="voicewire-keepalive") if keepalive else None
     try:
@@ -145,13 +147,13 @@ async def connect(
 
 
 async def _reopen(
-    address: Address, timeout_s: float, request: Resume, left_s: float
+    address: Address, timeout_s: float, api_key: str | None, request: Resume, left_s: float
 ) -> tuple[ClientConnection, Resumed]:
-    return await _shake_hands(address, request, Resumed, min(timeout_s, left_s))
+    return await _shake_hands(address, request, Resumed, min(timeout_s, left_s), api_key)
 
 
 async def _shake_hands(
-    address: Address, first: Start | Resume, expected: type[Answer], timeout_s: float
+    address: Address, first: Start | Resume, expected: type[Answer], timeout_s: float, api_key: str | None
 ) -> tuple[ClientConnection, Answer]:
     """A connection on which the first message has its answer."""
     socket: ClientConnection | None = None
@@ -162,6 +164,7 @@ async def _shake_hands(
             socket = await open_websocket(
                 address.resume_url if returns else address.stream_url,
                 compression=None,  # PCM does not get smaller by deflating, and messages are short
+                additional_headers=None if api_key is None else {"Authorization": f"Bearer {api_key}"},
                 open_timeout=None,
                 close_timeout=CLOSE_TIMEOUT_S,
                 ping_interval=RESUMABLE_PING_S if resumable else PING_INTERVAL_S,

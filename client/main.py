@@ -13,6 +13,8 @@ from voicewire.client.commands.caption import caption
 from voicewire.client.commands.codec import decode, encode, info, show
 from voicewire.client.commands.demo import demo
 from voicewire.client.commands.doctor import doctor
+from voicewire.client.commands.keys import add, remove
+from voicewire.client.commands.keys import show as show_keys
 from voicewire.client.commands.serve import serve
 from voicewire.client.commands.train import export, fit, prepare
 from voicewire.client.commands.transcribe import transcribe
@@ -92,6 +94,14 @@ coding.command("decode")(told(decode))
 coding.command("info")(told(info))
 coding.command("list")(told(show))
 app.add_typer(coding, name="codec")
+
+keys = typer.Typer(
+    help="API keys of a server: who may use it, and how much.", no_args_is_help=True, rich_markup_mode="rich"
+)
+keys.command("add")(told(add))
+keys.command("remove")(told(remove))
+keys.command("list")(told(show_keys))
+app.add_typer(keys, name="keys")
 
 if __name__ == "__main__":
     app()

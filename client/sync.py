@@ -135,6 +135,7 @@ def connect(
     keepalive: bool = False,
     max_backlog_s: float | None = None,
     resume: bool = True,
+    api_key: str | None = None,
     open_timeout_s: float = 10.0,
 ) -> Iterator[SyncStream]:
     """Opens a stream to a voicewire server, for ordinary code::
@@ -167,6 +168,7 @@ def connect(
             keepalive=keepalive,
             max_backlog_s=max_backlog_s,
             resume=resume,
+            api_key=api_key,
             open_timeout_s=open_timeout_s,
         )
         stream = _run(loop, opening.__aenter__())

@@ -1,4 +1,4 @@
-"""The key that a client shows at the handshake: where each protocol puts it, and the one place that checks it."""
+"""The key that a client shows at the handshake: where each protocol puts it. The porter knows if it is good."""
 
 from collections.abc import Mapping
 
@@ -12,6 +12,8 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() in ("token", "bearer") and key.strip():
         return key.strip()
+    if headers.get("x-api-key", "").strip():
+        return headers["x-api-key"].strip()
     offered = [item.strip() for item in headers.get(_SUBPROTOCOL, "").split(",")]
     for item in offered:
         if item.startswith(_OPENAI_PREFIX):
@@ -25,7 +27,3 @@ def chosen_subprotocol(headers: Mapping[str, str]) -> str | None:
     """What to answer to a browser that offers subprotocols: one of them, and never the key."""
     first = headers.get(_SUBPROTOCOL, "").split(",")[0].strip()
     return first if first.lower() in ("token", "bearer", "realtime") else None
-
-
-def check_key(key: str | None) -> None:
-    """Every protocol's handshake comes by here before there is a seat. So far every key will do, and none."""

@@ -6,17 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from voicewire.codecs.codec import Codec
+from voicewire.streaming.allowance import Allowance
 from voicewire.streaming.commands import Command, Report
 from voicewire.streaming.logs import get_logger
-from voicewire.streaming.messages import ClientMessage, ErrorCode, ServerMessage
+from voicewire.streaming.messages import ClientMessage, ErrorCode, KeepAlive, ServerMessage
 from voicewire.streaming.meter import SessionMeter
 from voicewire.streaming.metrics import CLIENT_LEFT, DONE, Metrics
 from voicewire.streaming.patience import SessionState
+from voicewire.streaming.porter import Visitor
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.session import Session
 from voicewire.streaming.settings import ServerSettings
 
 log = get_logger(__name__)
+
+# A client that is held back over its key's limit is looked at so often, in seconds.
+_LONGEST_NAP_S = 0.5
 
 
 class LiveSession:
@@ -50,6 +55,8 @@ class LiveSession:
         self._connected = True
         self._over = asyncio.Event()
         self._seat: Seat | None = None
+        self._allowance: Allowance | None = None
+        self._paid_s = 0.0
         self._news = asyncio.Event()
         self._may_read = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -93,9 +100,12 @@ class LiveSession:
 
     # ---- from its beginning to its end
 
-    def begin(self, seat: Seat) -> None:
-        """The client is here, and has a seat."""
+    def begin(self, seat: Seat, visitor: Visitor | None = None) -> None:
+        """The client is here, and has a seat; `visitor` says whose key it brought."""
         self._seat = seat
+        if visitor is not None:
+            self._log = self._log.bind(key=visitor.name)
+            self._allowance = visitor.allowance
         self._log.info("session_began")
         self._meter.began()
         self._carry_out(())
@@ -185,6 +195,8 @@ class LiveSession:
     async def hearing(self) -> None:
         """Waits until the session takes more in; a client is held back by not being read."""
         await self._may_read.wait()
+        if self._allowance is not None:
+            await self._keep_within(self._allowance)
 
     # ---- what comes out
 
@@ -198,6 +210,16 @@ class LiveSession:
             await self._news.wait()
 
     # ---- inside
+
+    async def _keep_within(self, allowance: Allowance) -> None:
+        """Waits until the client's key may send more; what came since the last time is paid first."""
+        received_s = self._session.received_s
+        allowance.spend(received_s - self._paid_s)
+        self._paid_s = received_s
+        while (wait_s := allowance.wait_s()) > 0 and not self.closed:
+            await asyncio.sleep(min(wait_s, _LONGEST_NAP_S))
+            # It is we who do not listen: the client is not idle.
+            self.put(KeepAlive())
 
     def _take_in(self, step: Callable[[], list[Command]]) -> None:
         """Lets the session take something in. A fault of ours ends this session, not the server."""

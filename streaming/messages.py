@@ -51,6 +51,9 @@ class ErrorCode(StrEnum):
     OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting_down"
     RESUME_FAILED = "resume_failed"
+    UNAUTHORIZED = "unauthorized"
+    ORIGIN_REFUSED = "origin_refused"
+    KEY_LIMIT = "key_limit"
     DECODER_RESET = "decoder_reset"
     INTERNAL = "internal"
 
@@ -79,6 +82,9 @@ CLOSE_CODES: dict[ErrorCode, int] = {
     ErrorCode.OVERLOADED: 1013,
     ErrorCode.SHUTTING_DOWN: 1012,
     ErrorCode.RESUME_FAILED: 1008,
+    ErrorCode.UNAUTHORIZED: 1008,
+    ErrorCode.ORIGIN_REFUSED: 1008,
+    ErrorCode.KEY_LIMIT: 1013,
     ErrorCode.INTERNAL: 1011,
 }
 NORMAL_CLOSE = 1000

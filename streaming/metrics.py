@@ -22,7 +22,14 @@ STAGES = ("gate", "mel", "encoder", "decoder", "words")
 DONE, CLIENT_LEFT = "done", "client_left"
 
 # At the handshake; whatever else is wrong comes later, when there is a session.
-_REFUSALS = (ErrorCode.CAPACITY, ErrorCode.SHUTTING_DOWN, ErrorCode.INTERNAL)
+_REFUSALS = (
+    ErrorCode.CAPACITY,
+    ErrorCode.SHUTTING_DOWN,
+    ErrorCode.UNAUTHORIZED,
+    ErrorCode.ORIGIN_REFUSED,
+    ErrorCode.KEY_LIMIT,
+    ErrorCode.INTERNAL,
+)
 
 _WORK_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 _WAITING_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from voicewire.streaming.connection import Connection
 from voicewire.streaming.errors import SessionError
+from voicewire.streaming.keys import chosen_subprotocol
 from voicewire.streaming.live import LiveSession
 from voicewire.streaming.messages import CLOSE_CODES, Error, ErrorCode, Resume
 from voicewire.streaming.parsing import parse
@@ -38,7 +39,7 @@ class Resumption:
     async def serve(self, websocket: WebSocket, live: LiveSession) -> None:
         """Serves a new session until it is over, on this connection and on those that take over from it."""
         try:
-            await websocket.accept()
+            await websocket.accept(chosen_subprotocol(websocket.headers))
             await self._connect(websocket, live)
             # A session that is over has no seat, so seats do not bound how many of them wait to be heard out.
             if live.abandoned and live.closed and len(self._served) > 2 * self._settings.max_sessions:
@@ -51,7 +52,7 @@ class Resumption:
 
     async def resume(self, websocket: WebSocket) -> None:
         """Goes on with a session, over a connection that has no seat."""
-        await websocket.accept()
+        await websocket.accept(chosen_subprotocol(websocket.headers))
         self._arriving += 1
         try:
             live = await self._arrived(websocket)

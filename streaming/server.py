@@ -67,7 +67,8 @@ def serve(settings: ServerSettings, *, page: Path | None = None, log_level: int 
 
     `page` is as in `create_app`. The port is open from the start; `/readyz` says when the model is loaded.
 
-    Raises EngineError where the model cannot be loaded, OSError where the address cannot be had.
+    Raises EngineError where the model cannot be loaded, KeyFileError where the API keys cannot be read,
+    OSError where the address cannot be had.
     """
     logs.configure(log_level)
     # A series beside each counter, which says when it was made: all of them were at the start.
@@ -96,21 +97,23 @@ class RunningServer:
     Attributes:
         host, port: where it listens.
         engine: its engine.
+        secure: whether it speaks TLS.
     """
 
     host: str
     port: int
     engine: Engine
+    secure: bool = False
 
     @property
     def url(self) -> str:
         """The websocket URL of the native protocol."""
-        return f"ws://{self._authority}{STREAM_PATH}"
+        return f"{'wss' if self.secure else 'ws'}://{self._authority}{STREAM_PATH}"
 
     @property
     def http_url(self) -> str:
         """Begins the URLs of `/healthz` and `/readyz`."""
-        return f"http://{self._authority}"
+        return f"{'https' if self.secure else 'http'}://{self._authority}"
 
     @property
     def _authority(self) -> str:
@@ -153,7 +156,8 @@ def running_server(
         server.up.wait(10)
         if ready_within_s is not None:
             engine.wait_ready(ready_within_s)
-        yield RunningServer(settings.host, listener.getsockname()[1], engine)
+        secure = settings.tls_cert is not None
+        yield RunningServer(settings.host, listener.getsockname()[1], engine, secure)
     finally:
         server.should_exit = True
         thread.join(settings.shutdown_s + 2 * settings.farewell_s + 5)
@@ -188,6 +192,8 @@ class _Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
             timeout_graceful_shutdown=math.ceil(settings.farewell_s),
         )
         super().__init__(config)

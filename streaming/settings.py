@@ -5,9 +5,9 @@ A flag overrides the environment (VOICEWIRE_PORT=9000), which overrides a TOML f
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, FilePath, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -51,6 +51,10 @@ class ServerSettings(BaseSettings):
         page: whether the captions page is served at `/`, where the program that serves brings one.
         metrics: whether `/metrics` is served.
         stall_s: seconds that one turn of the engine may take before `/healthz` gives the process up.
+        api_keys: file of the keys that clients must have one of; None asks for none.
+        allow_origins: origins whose pages may come in besides the server's own, such as `https://captions.example`;
+            `*` is any.
+        tls_cert, tls_key: files of a certificate with its chain and of its key, in PEM; None is no TLS.
         max_sessions: security limit: sessions at one time. Memory for all of them is taken at start-up.
         message_bytes: security limit: bytes of one websocket message. A longer one is refused at its header (or at
             the fragment that crosses the bound), before it is in memory.
@@ -93,6 +97,10 @@ class ServerSettings(BaseSettings):
     page: bool = True
     metrics: bool = True
     stall_s: Seconds = 30.0
+    api_keys: Path | None = None
+    allow_origins: Names = ()
+    tls_cert: FilePath | None = None
+    tls_key: FilePath | None = None
     max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 8
 
     message_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
@@ -108,6 +116,12 @@ class ServerSettings(BaseSettings):
     upload_bytes: Annotated[int, Field(ge=1024)] = 25 * 1024 * 1024
     upload_s: Seconds = 120.0
     shutdown_s: Seconds = 10.0
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert is None) is not (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both, or none")
+        return self
 
     @classmethod
     def load(cls, toml_file: Path | None = None, **flags: Any) -> "ServerSettings":

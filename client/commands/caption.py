@@ -13,6 +13,7 @@ from voicewire.client.address import DEFAULT_URL
 from voicewire.client.audio_files import STDIN, open_audio
 from voicewire.client.captions import CaptionView, view_for
 from voicewire.client.commands.options import (
+    ApiKeyOption,
     ChunkOption,
     CommitOption,
     EndpointOption,
@@ -46,6 +47,7 @@ def caption(
         ),
     ] = MICROPHONE,
     url: UrlOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
     speed: SpeedOption = 1.0,
     chunk_ms: ChunkOption = None,
     commit_ms: CommitOption = None,
@@ -87,7 +89,12 @@ def caption(
     try:
         asyncio.run(
             session.run(
-                url, language=language, chunk_ms=chunk_ms, commit_ms=commit_ms, endpoint_ms=endpoint_ms
+                url,
+                api_key=api_key,
+                language=language,
+                chunk_ms=chunk_ms,
+                commit_ms=commit_ms,
+                endpoint_ms=endpoint_ms,
             )
         )
     finally:
@@ -132,6 +139,7 @@ class CaptionSession:
         self,
         url: str,
         *,
+        api_key: str | None = None,
         language: str = "en",
         chunk_ms: int | None = None,
         commit_ms: int | None = None,
@@ -140,6 +148,7 @@ class CaptionSession:
         """Until the audio is over and its last word has come. Raises ClientError."""
         async with connect(
             url,
+            api_key=api_key,
             encoding=self.playback.source.encoding,
             sample_rate=self.playback.source.sample_rate,
             language=language,

@@ -23,6 +23,9 @@ LanguageOption = Annotated[
 UrlOption = Annotated[
     str, typer.Option(envvar="VOICEWIRE_URL", help="The server: ws://HOST:PORT, wss://HOST, or HOST:PORT.")
 ]
+ApiKeyOption = Annotated[
+    str | None, typer.Option(envvar="VOICEWIRE_API_KEY", help="For a server that asks for a key.")
+]
 ChunkOption = Annotated[
     int | None,
     typer.Option(

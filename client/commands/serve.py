@@ -69,6 +69,15 @@ def serve(
     page: Annotated[
         bool | None, typer.Option("--page/--no-page", help="The captions page at /.  [default: page]")
     ] = None,
+    api_keys: Annotated[
+        Path | None, typer.Option(help="File of the keys that clients need one of; see voicewire keys.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin whose pages may come in, besides the server's own; may be repeated."),
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate and chain, PEM: speak TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's key, PEM.")] = None,
     others: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,8 +98,8 @@ def serve(
     """Run the server: audio in over a websocket, timed words out; captions in the browser at /.
 
     Every setting can also come from the environment (VOICEWIRE_PORT=9000) or
-    from a TOML file; what is given here wins. There is no authentication yet:
-    listen on 127.0.0.1, or behind something that has it.
+    from a TOML file; what is given here wins. Who reaches the port may use it,
+    unless --api-keys names those who may.
 
     [bold]Examples[/]
 
@@ -114,6 +123,10 @@ def serve(
         "max_sessions": max_sessions,
         "codecs": codec or None,
         "page": page,
+        "api_keys": api_keys,
+        "allow_origins": allow_origin or None,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
     }
     with server_packages():
         from voicewire.streaming import server
