@@ -10,11 +10,11 @@ from starlette.websockets import WebSocket
 
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.errors import EngineError, SessionError
+from voicewire.streaming.keys import check_key, presented_key
 from voicewire.streaming.live import LiveSession
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.metrics import Standing
-from voicewire.streaming.porter import STATUS, Porter
 from voicewire.streaming.resumption import Resumption
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.settings import ServerSettings
@@ -37,7 +37,6 @@ class Lobby:
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         self._engine = engine
         self._metrics = engine.metrics
-        self._porter = Porter(settings)
         self._settings = settings
         self._sessions: set[LiveSession] = set()
         self._resumption = Resumption(settings)
@@ -56,27 +55,36 @@ class Lobby:
     def settings(self) -> ServerSettings:
         return self._settings
 
-    def new_session(self, drop: Callable[[], None] = lambda: None) -> LiveSession:
-        """A session without a seat; `drop` ends its connection where the client does not read."""
-        return LiveSession(self._settings, self._engine.model_name, self._engine.codecs, drop, self._metrics)
+    def new_session(
+        self, drop: Callable[[], None] = lambda: None, *, start_within_s: float | None = None
+    ) -> LiveSession:
+        """A session without a seat.
+
+        Args:
+            drop: ends its connection where the client does not read.
+            start_within_s: seconds until its `start`, where the client's protocol has no such message.
+        """
+        settings = self._settings
+        if start_within_s is not None:
+            settings = settings.model_copy(update={"handshake_s": start_within_s})
+        return LiveSession(settings, self._engine.model_name, self._engine.codecs, drop, self._metrics)
 
     @contextlib.contextmanager
     def seated(self, live: LiveSession, headers: Mapping[str, str]) -> Iterator[None]:
         """The session has a seat for as long as the block lasts. Raises SessionError where none can be had."""
-        with contextlib.ExitStack() as stack:
-            try:
-                visitor = stack.enter_context(self._porter.admitted(headers))
-                seat = self._reserve(live)
-            except SessionError as error:
-                self._metrics.refused.labels(error.code.value).inc()
-                raise
-            self._sessions.add(live)
-            try:
-                live.begin(seat, visitor)
-                yield
-            finally:
-                live.leave()
-                self._sessions.discard(live)
+        try:
+            check_key(presented_key(headers))
+            seat = self._reserve(live)
+        except SessionError as error:
+            self._metrics.refused.labels(error.code.value).inc()
+            raise
+        self._sessions.add(live)
+        try:
+            live.begin(seat)
+            yield
+        finally:
+            live.leave()
+            self._sessions.discard(live)
 
     async def stream(self, websocket: WebSocket) -> None:
         """`/v1/stream`: a seat at the handshake, or a refusal at once; with `?resume`, the seat that one had."""
@@ -89,7 +97,8 @@ class Lobby:
             with self.seated(live, websocket.headers):
                 await self._resumption.serve(websocket, live)
         except SessionError as error:
-            await websocket.send_denial_response(_denial(error))
+            body = {"code": error.code, "message": str(error)}
+            await websocket.send_denial_response(JSONResponse(body, 503, headers=RETRY_LATER))
 
     async def upgrade(self, request: Request) -> JSONResponse:
         """`/v1/stream` asked for without a websocket handshake."""
@@ -119,11 +128,7 @@ class Lobby:
         return JSONResponse(body, 200 if ready else 503, headers={} if ready else RETRY_LATER)
 
     async def metrics(self, request: Request) -> Response:
-        """`/metrics`: what Prometheus reads; with a key where sessions need one."""
-        try:
-            self._porter.check(request.headers)
-        except SessionError as error:
-            return _denial(error)
+        """`/metrics`: what Prometheus reads."""
         standing = Standing(
             model=self._engine.model_name,
             ready=self._status == "ready",
@@ -142,6 +147,17 @@ class Lobby:
         for live in list(self._sessions):
             live.shut_down()
 
+    def dismiss(self) -> None:
+        """Waits no longer for those whose connection was lost."""
+        for live in list(self._sessions):
+            if live.abandoned:
+                live.end_connection()
+
+    def _readmit(self, headers: Mapping[str, str]) -> None:
+        check_key(presented_key(headers))
+        if self._resumption.crowded:
+            raise SessionError(ErrorCode.CAPACITY, "too many clients come back at once: try again")
+
     @property
     def _ailment(self) -> str | None:
         """What makes this process not worth keeping, if anything does."""
@@ -155,17 +171,6 @@ class Lobby:
     def _status(self) -> str:
         return "closing" if self._closing else self._ailment or self._engine.state.name.lower()
 
-    def dismiss(self) -> None:
-        """Waits no longer for those whose connection was lost."""
-        for live in list(self._sessions):
-            if live.abandoned:
-                live.end_connection()
-
-    def _readmit(self, headers: Mapping[str, str]) -> None:
-        self._porter.check(headers)
-        if self._resumption.crowded:
-            raise SessionError(ErrorCode.CAPACITY, "too many clients come back at once: try again")
-
     def _reserve(self, live: LiveSession) -> Seat:
         if self._closing:
             raise SessionError(ErrorCode.SHUTTING_DOWN, "the server is shutting down")
@@ -178,10 +183,3 @@ class Lobby:
             log.info("session_refused", slots=capacity)
             raise SessionError(ErrorCode.CAPACITY, f"all {capacity} slots are in use: try again later")
         return seat
-
-
-def _denial(error: SessionError) -> JSONResponse:
-    """The answer to a handshake that comes to nothing."""
-    status = STATUS.get(error.code, 503)
-    headers = RETRY_LATER if status in (429, 503) else {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse({"code": error.code, "message": str(error)}, status, headers)

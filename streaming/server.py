@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
 from voicewire.streaming import logs
-from voicewire.streaming.doors import deepgram
+from voicewire.streaming.doors import deepgram, openai
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.lobby import Lobby
 from voicewire.streaming.page import Page
@@ -52,6 +52,7 @@ def create_app(engine: Engine, settings: ServerSettings, page: Path | None = Non
             Route("/readyz", lobby.readiness),
             *([Route("/metrics", lobby.metrics)] if settings.metrics else ()),
             *deepgram.routes(lobby),
+            *openai.routes(lobby),
             *(Page(page).routes() if page is not None and settings.page else ()),
         ]
     )
