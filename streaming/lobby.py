@@ -10,11 +10,11 @@ from starlette.websockets import WebSocket
 
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.errors import EngineError, SessionError
-from voicewire.streaming.keys import check_key, presented_key
 from voicewire.streaming.live import LiveSession
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.metrics import Standing
+from voicewire.streaming.porter import STATUS, Porter
 from voicewire.streaming.resumption import Resumption
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.settings import ServerSettings
@@ -37,6 +37,7 @@ class Lobby:
     def __init__(self, engine: Engine, settings: ServerSettings) -> None:
         self._engine = engine
         self._metrics = engine.metrics
+        self._porter = Porter(settings)
         self._settings = settings
         self._sessions: set[LiveSession] = set()
         self._resumption = Resumption(settings)
@@ -72,19 +73,20 @@ class Lobby:
     @contextlib.contextmanager
     def seated(self, live: LiveSession, headers: Mapping[str, str]) -> Iterator[None]:
         """The session has a seat for as long as the block lasts. Raises SessionError where none can be had."""
-        try:
-            check_key(presented_key(headers))
-            seat = self._reserve(live)
-        except SessionError as error:
-            self._metrics.refused.labels(error.code.value).inc()
-            raise
-        self._sessions.add(live)
-        try:
-            live.begin(seat)
-            yield
-        finally:
-            live.leave()
-            self._sessions.discard(live)
+        with contextlib.ExitStack() as stack:
+            try:
+                visitor = stack.enter_context(self._porter.admitted(headers))
+                seat = self._reserve(live)
+            except SessionError as error:
+                self._metrics.refused.labels(error.code.value).inc()
+                raise
+            self._sessions.add(live)
+            try:
+                live.begin(seat, visitor)
+                yield
+            finally:
+                live.leave()
+                self._sessions.discard(live)
 
     async def stream(self, websocket: WebSocket) -> None:
         """`/v1/stream`: a seat at the handshake, or a refusal at once; with `?resume`, the seat that one had."""
@@ -97,8 +99,7 @@ class Lobby:
             with self.seated(live, websocket.headers):
                 await self._resumption.serve(websocket, live)
         except SessionError as error:
-            body = {"code": error.code, "message": str(error)}
-            await websocket.send_denial_response(JSONResponse(body, 503, headers=RETRY_LATER))
+            await websocket.send_denial_response(_denial(error))
 
     async def upgrade(self, request: Request) -> JSONResponse:
         """`/v1/stream` asked for without a websocket handshake."""
@@ -128,7 +129,11 @@ class Lobby:
         return JSONResponse(body, 200 if ready else 503, headers={} if ready else RETRY_LATER)
 
     async def metrics(self, request: Request) -> Response:
-        """`/metrics`: what Prometheus reads."""
+        """`/metrics`: what Prometheus reads; with a key where sessions need one."""
+        try:
+            self._porter.check(request.headers)
+        except SessionError as error:
+            return _denial(error)
         standing = Standing(
             model=self._engine.model_name,
             ready=self._status == "ready",
@@ -154,7 +159,7 @@ class Lobby:
                 live.end_connection()
 
     def _readmit(self, headers: Mapping[str, str]) -> None:
-        check_key(presented_key(headers))
+        self._porter.check(headers)
         if self._resumption.crowded:
             raise SessionError(ErrorCode.CAPACITY, "too many clients come back at once: try again")
 
@@ -183,3 +188,10 @@ class Lobby:
             log.info("session_refused", slots=capacity)
             raise SessionError(ErrorCode.CAPACITY, f"all {capacity} slots are in use: try again later")
         return seat
+
+
+def _denial(error: SessionError) -> JSONResponse:
+    """The answer to a handshake that comes to nothing."""
+    status = STATUS.get(error.code, 503)
+    headers = RETRY_LATER if status in (429, 503) else {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    return JSONResponse({"code": error.code, "message": str(error)}, status, headers)
