@@ -225,6 +225,35 @@ def test_a_stream_outlives_its_server(page: Page) -> None:
     assert utterances == sorted(utterances)
 
 
+def test_a_lost_connection_costs_nothing(page: Page, server: RunningServer) -> None:
+    """The connection is cut under the stream, three times: words and times are those of a stream left in peace."""
+    page.add_init_script(
+        "const Real = WebSocket; window.sockets = [];"
+        "window.WebSocket = class extends Real { constructor(url) { super(url); sockets.push(this); } };"
+    )
+    page.goto(server.http_url)
+    script = """
+        const stream = record(await connect(location.href));
+        const flushes = [];
+        for (let from = 0, piece = 0; from < audio.length; from += 1600, piece += 1) {
+          stream.send(audio.subarray(from, from + 1600));
+          if (more.includes(piece)) sockets.at(-1).close(4001);
+          if (piece === 20) flushes.push(stream.flush());
+          await new Promise((resolve) => setTimeout(resolve, 30));
+        }
+        const done = await stream.close();
+        return [events, done, (await flushes[0]).id];
+        """
+    undisturbed, expected, _ = run(page, script, speech(5.0), [])
+    events, done, flush = run(page, script, speech(5.0), [1, 20, 38])
+    states = [event for event in events if event["type"] == "state"]
+    # A cut that falls into the pause before a new connection is none.
+    assert sum(event["resumed"] for event in states) >= 2
+    assert sum(event["type"] == "ready" for event in events) == 0
+    assert (done, flush) == (expected, 1)
+    assert words_of(events) == words_of(undisturbed)
+
+
 def test_audio_that_waits_is_bounded_and_the_clock_goes_on(page: Page) -> None:
     server = MortalServer()
     server.start()

@@ -28,7 +28,7 @@ from voicewire.client.microphone import Microphone
 from voicewire.client.playback import AudioSource, Playback
 from voicewire.client.stream import Stream
 from voicewire.client.tokens import TOKEN_SUFFIX, TokenRecording
-from voicewire.streaming.messages import Warning
+from voicewire.streaming.messages import Resumed, Warning
 from voicewire.streaming.subtitles.transcripts import TranscriptBuilder
 from voicewire.streaming.subtitles.writers import SubtitleFormat, render
 
@@ -162,6 +162,7 @@ class CaptionSession:
                     self.delays.add(event)
                     self.transcript.add(event)
                     note = f"  {event.message}" if isinstance(event, Warning) else ""
+                    note += "  reconnected, nothing lost" if isinstance(event, Resumed) else ""
                     self._view.show(self.transcript, self.playback.position_s, self._status(stream) + note)
 
     def summary(self) -> str:

@@ -145,10 +145,10 @@ async function stayAwake() {
 // ---- What is shown
 
 /** @param {import("./voicewire.js").StateChange} change */
-async function showState({ state, reason, attempt }) {
+async function showState({ state, reason, attempt, resumed }) {
   if (state === "open") {
     warn("");
-    tell("Listening", "live");
+    tell(resumed ? "Listening: reconnected, nothing lost" : "Listening", "live");
     await offerTokens();
   } else if (state === "reconnecting") {
     transcript.tail = [];

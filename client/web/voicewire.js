@@ -9,8 +9,9 @@
  *     await stream.flush();       // every word of it has come
  *     await stream.close();       // the rest too
  *
- * One file without dependencies. A stream outlives its connections: when one is lost, another is opened, audio that
- * was not heard to the end is sent again, and the clock of all events goes on. docs/protocol.md has the messages.
+ * One file without dependencies. A stream outlives its connections: when one is lost, the next goes on with the same
+ * session where it stopped. Where the server does not have it any more, another session begins, audio that was not
+ * heard to the end is sent again, and the clock of all events goes on. docs/protocol.md has the messages.
  */
 
 const PROTOCOL_VERSION = 1;
@@ -21,6 +22,10 @@ const [LOWEST_RATE, HIGHEST_RATE] = [8000, 48000];
 const PIECE_SAMPLES = 8192;
 /** Bytes that the browser may hold for the network; more than that waits here, where it can still be counted. */
 const HIGH_WATER_BYTES = 64 * 1024;
+/** The server keeps what it was not told of. */
+const MESSAGES_PER_ACK = 32;
+/** A websocket's close code that is no goodbye to the session. */
+const RETURNING = 4000;
 /** How long a server may take to answer `start`, and to say anything at all while audio is sent to it. */
 const [OPEN_TIMEOUT_MS, SILENCE_TIMEOUT_MS] = [15_000, 30_000];
 const [FIRST_DELAY_MS, LONGEST_DELAY_MS] = [250, 8000];
@@ -29,9 +34,12 @@ const UNSEEN_S = 2;
 
 /** Errors of a server after which the same session may well be had a little later. */
 const PASSING = new Set([
-  "capacity", "handshake_timeout", "idle_timeout", "internal", "overloaded", "session_too_long", "shutting_down",
-  "slow_reader",
+  "capacity", "handshake_timeout", "idle_timeout", "internal", "overloaded", "resume_failed", "session_too_long",
+  "shutting_down", "slow_reader",
 ]);
+
+/** Messages that are about a connection, not about its session. */
+const UNCOUNTED = new Set(["ready", "resumed", "ack"]);
 
 /**
  * @typedef {{word: string, start: number, end: number, probability: number, emitted: number}} Word
@@ -39,14 +47,15 @@ const PASSING = new Set([
  * @typedef {{type: "transcript", words: Word[], tail: Word[], text: string, tail_text: string, utterance: number,
  *   audio_received: number, audio_processed: number, buffered_ms: number}} Transcript
  * @typedef {{type: "ready", session_id: string, model: string, settings: Record<string, any>,
- *   limits: {message_bytes: number, idle_s: number, session_s: number, buffered_s: number}}} Ready
+ *   limits: {message_bytes: number, idle_s: number, session_s: number, buffered_s: number},
+ *   resume: {token: string, window_s: number} | null}} Ready
  * @typedef {{type: "flushed", id: number, audio_processed: number}} Flushed
  * @typedef {{type: "done", totals: {audio_s: number, words: number, utterances: number}}} Done
  *
  * @typedef {"connecting" | "open" | "reconnecting" | "closed"} State
- * @typedef {{state: State, attempt: number, delay_ms: number, reason: string}} StateChange
+ * @typedef {{state: State, attempt: number, delay_ms: number, reason: string, resumed: boolean}} StateChange
  *   `attempt` and `delay_ms` say which try comes next and when, `reason` why the connection was lost or what ended the
- *   stream; it is empty where nothing went wrong.
+ *   stream; it is empty where nothing went wrong. `resumed`: the session goes on, and nothing was lost.
  *
  * @typedef {object} Options
  * @property {number} [sampleRate] of the audio sent: 8,000 to 48,000 Hz; a higher one is halved here. 16,000 if absent.
@@ -82,7 +91,7 @@ export async function connect(url, options = {}) {
 
 /**
  * A stream of audio and its events. Every message of the server is an event of its own type, whose `detail` is the
- * message: `ready`, `transcript`, `speech_started`, `endpoint`, `flushed`, `configured`, `warning`, `error`, `done`.
+ * message: `ready`, `resumed`, `transcript`, `speech_started`, `endpoint`, `flushed`, `configured`, `warning`, `error`, `done`.
  * A binary message is an event `tokens`, whose `detail` is an ArrayBuffer. `state` is an event too (`StateChange`).
  *
  * Times are seconds since the stream's first sample and utterances are counted since its first one, however many
@@ -106,6 +115,13 @@ export class Stream extends EventTarget {
   #settled = 0;
   #origin = 0;
   #processed_s = 0;
+
+  /** @type {Ready | null} of the session that can be gone on with, once its connection is lost. */ #ticket = null;
+  /** @type {Sent[]} what the session was sent and has not said to have received. */ #unreceived = [];
+  // Messages of the session: those that the server has received, those that came here, and those that it knows of.
+  #delivered = 0;
+  #received = 0;
+  #acknowledged = 0;
 
   #utterance = 0;
   #firstUtterance = 0;
@@ -235,6 +251,7 @@ export class Stream extends EventTarget {
     this.#mustBeOpen();
     Object.assign(this.#start, start);
     this.#attempt = 0;
+    this.#ticket = null;
     this.#enter("connecting");
     this.#open();
   }
@@ -245,12 +262,14 @@ export class Stream extends EventTarget {
     this.#drop();
     if (this.#state === "closed") return;
     this.#farewell = null;
-    const socket = new WebSocket(this.#url);
+    const socket = new WebSocket(this.#ticket ? `${this.#url}?resume` : this.#url);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => socket.send(JSON.stringify(this.#hello()));
     socket.onmessage = ({ data }) => {
       this.#heardAt = performance.now();
-      if (typeof data === "string") this.#take(JSON.parse(data));
+      const message = typeof data === "string" ? JSON.parse(data) : null;
+      if (!message || !UNCOUNTED.has(message.type)) this.#count();
+      if (message) this.#take(message);
       else this.#emit("tokens", data);
     };
     socket.onclose = ({ code, reason }) => this.#lost(reason || (code === 1006 ? "" : `code ${code}`));
@@ -265,7 +284,7 @@ export class Stream extends EventTarget {
     this.#socket = this.#session = null;
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
+    socket.close(this.#ticket ? RETURNING : 1000);
   }
 
   /** @param {string} reason */
@@ -292,6 +311,7 @@ export class Stream extends EventTarget {
   /** @param {Done | VoicewireError} outcome */
   #end(outcome) {
     if (this.#state === "closed") return;
+    this.#ticket = null;
     this.#drop();
     globalThis.removeEventListener?.("online", this.#online);
     const failed = outcome instanceof VoicewireError;
@@ -307,15 +327,18 @@ export class Stream extends EventTarget {
   /** @param {State} state @param {Partial<StateChange>} [more] */
   #enter(state, more = {}) {
     this.#state = state;
-    this.#emit("state", { state, attempt: this.#attempt, delay_ms: 0, reason: "", ...more });
+    this.#emit("state", { state, attempt: this.#attempt, delay_ms: 0, reason: "", resumed: false, ...more });
   }
 
-  // ---- Where a connection begins. This is the place for resuming a server's session: `#hello` would name it and the
-  // last `seq`, and `#begin` would go on at the audio that the server says it has, with `#origin` as it was.
+  // ---- Where a connection begins: with a session's end still to come, or with a session of its own.
 
   /** The first message of a connection. */
   #hello() {
-    return { type: "start", version: PROTOCOL_VERSION, encoding: "pcm_s16le", sample_rate: this.#rate, ...this.#start };
+    if (this.#ticket?.resume) {
+      return { type: "resume", token: this.#ticket.resume.token, received: this.#received };
+    }
+    const format = { version: PROTOCOL_VERSION, encoding: "pcm_s16le", sample_rate: this.#rate };
+    return { type: "start", ...format, resume: true, ...this.#start };
   }
 
   /**
@@ -326,6 +349,16 @@ export class Stream extends EventTarget {
     this.#origin = this.#sent = Math.max(this.#settled, this.#audio.begin);
     this.#firstUtterance = this.#utterance;
     for (const request of this.#requests) request.sent = false;
+    this.#unreceived = [];
+    this.#delivered = this.#received = this.#acknowledged = 0;
+  }
+
+  /** The session goes on behind what it has received; the rest is sent again. @param {number} received */
+  #goOn(received) {
+    this.#forget(received);
+    if (this.#unreceived.length > 0) this.#sent = this.#unreceived[0].from;
+    for (const { request } of this.#unreceived) if (request) request.sent = false;
+    this.#unreceived = [];
   }
 
   // ---- Sending
@@ -356,6 +389,7 @@ export class Stream extends EventTarget {
     if (!this.#session || !socket) return;
     if (this.#sent < this.#audio.begin) {
       // Audio was dropped that this session has not heard: another one begins behind the gap, or times would be wrong.
+      this.#ticket = null;
       this.#lost("the server could not keep up");
       return;
     }
@@ -368,10 +402,12 @@ export class Stream extends EventTarget {
           return;
         }
         const samples = this.#audio.read(this.#sent, Math.min(PIECE_SAMPLES, until - this.#sent));
+        this.#unreceived.push({ from: this.#sent, request: null });
         socket.send(samples);
         this.#sent += samples.length;
       } else if (request) {
         request.sent = true;
+        this.#unreceived.push({ from: this.#sent, request });
         socket.send(JSON.stringify(request.message));
       } else {
         break;
@@ -391,24 +427,51 @@ export class Stream extends EventTarget {
     if (!isOwed) this.#owedAt = now;
     const idle_ms = (/** @type {Ready} */ (this.#session).limits.idle_s * 1000) / 3;
     if (now - this.#spokeAt > idle_ms) {
+      this.#unreceived.push({ from: this.#sent, request: null });
       this.#socket?.send('{"type": "keepalive"}');
       this.#spokeAt = now;
     }
   }
 
+  /** The server has received so many messages of the session. @param {number} received */
+  #forget(received) {
+    this.#unreceived.splice(0, received - this.#delivered);
+    this.#delivered = received;
+  }
+
   // ---- Receiving
+
+  /** A message of the session has come. */
+  #count() {
+    this.#received += 1;
+    if (this.#ticket && this.#received - this.#acknowledged >= MESSAGES_PER_ACK) {
+      this.#acknowledged = this.#received;
+      this.#socket?.send(JSON.stringify({ type: "ack", received: this.#received }));
+    }
+  }
 
   /** @param {any} message in JSON, as the server sent it. */
   #take(message) {
     switch (message.type) {
       case "ready":
+        this.#begin();
+        this.#ticket = message.resume ? message : null;
         this.#takeReady(message);
+        return;
+      case "resumed":
+        this.#goOn(message.received);
+        this.#acknowledged = this.#received;
+        this.#takeReady(/** @type {Ready} */ (this.#ticket), message);
+        return;
+      case "ack":
+        this.#forget(message.received);
         return;
       case "transcript":
         this.#takeTranscript(this.#moved(message));
         return;
       case "error":
         this.#farewell = message;
+        this.#ticket = null;
         break;
       case "configured":
         if (this.#session) this.#session.settings = message.settings;
@@ -433,18 +496,20 @@ export class Stream extends EventTarget {
     this.#emit(message.type, message);
   }
 
-  /** @param {Ready} ready */
-  #takeReady(ready) {
+  /** @param {Ready} ready of the session @param {object} [resumed] where it was begun before. */
+  #takeReady(ready, resumed) {
     clearTimeout(this.#opening);
     this.#session = ready;
-    this.#begin();
     // Who asked for settings while there was no connection has them now, by `start`.
-    while (this.#requests.some(({ message }) => message.type === "configure")) this.#answer("configure", ready.settings);
+    const isAsked = () => !resumed && this.#requests.some(({ message }) => message.type === "configure");
+    while (isAsked()) this.#answer("configure", ready.settings);
     this.#spokeAt = this.#heardAt = this.#owedAt = performance.now();
     this.#watch = setInterval(() => this.#look(), 1000);
     this.#ready.resolve(ready);
-    this.#enter("open");
-    this.#emit("ready", ready);
+    this.#attempt = resumed ? 0 : this.#attempt;
+    this.#enter("open", { resumed: Boolean(resumed) });
+    if (resumed) this.#emit("resumed", resumed);
+    else this.#emit("ready", ready);
     this.#pump();
   }
 
@@ -491,6 +556,8 @@ export class Stream extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
+
+/** @typedef {{from: number, request: Question | null}} Sent a message, and the audio that was sent before it. */
 
 /** Something asked of the server, at a place in the audio. */
 class Question {
