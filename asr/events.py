@@ -72,7 +72,13 @@ class Flushed:
 
 @dataclass(frozen=True, slots=True)
 class DecoderReset:
-    """The decoder was caught in a loop, its repeated words were dropped and it started afresh."""
+    """The decoder had lost its way and started afresh.
+
+    Attributes:
+        reason: `repetition`: it was caught in a loop, and repeated words were dropped; `silence`: it said nothing
+            while somebody spoke.
+        time_s: when.
+    """
 
     reason: str
     time_s: float

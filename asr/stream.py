@@ -24,6 +24,7 @@ from voicewire.asr.repetition import repeated
 from voicewire.asr.settings import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE, StreamSettings
 from voicewire.asr.tokens import Vocabulary
 from voicewire.asr.utterance import Utterance
+from voicewire.asr.watchdog import Watchdog
 from voicewire.asr.window import Rollover, Window, choose_rollover
 from voicewire.asr.words import SpokenToken, finished, is_voiced, make_words, time_tokens
 
@@ -118,6 +119,7 @@ class Stream:
     unsent: list[SpokenToken] = field(default_factory=list)
     restart_s: float | None = None
     utterance: Utterance = field(default_factory=Utterance)
+    watchdog: Watchdog = field(default_factory=Watchdog)
     tail_shown: bool = False
 
     @classmethod
@@ -292,6 +294,11 @@ class Stream:
             tokens, tail = tokens[: max(0, len(tokens) - loop)], []
             self.restart_s = (self.window.start + plan.frames) * FRAME_S
             events.append(DecoderReset("repetition", round(self.clock_s, 3)))
+        end_s = (self.window.start + plan.frames) * FRAME_S
+        speech = self.gate.certainty(self.watchdog.until_s, end_s) >= LEAST_CERTAINTY
+        if self.watchdog.heard(end_s, speech=speech, words=bool(tokens or tail)):
+            self.restart_s = end_s
+            events.append(DecoderReset("silence", round(self.clock_s, 3)))
         if self._doubtful(tokens) and not plan.last:
             tokens, tail = [], tokens
         believed = 0 if self._doubtful(tokens) else self._believed(tokens)
