@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,14 @@ from voicewire.asr.decoder import TokenDecoder
 from voicewire.asr.encoder import Block, BlockEncoder
 from voicewire.asr.errors import AudioError, CapacityError, SettingsError
 from voicewire.asr.events import Event
+from voicewire.asr.features import FeatureSource
 from voicewire.asr.gate import VoiceActivity
 from voicewire.asr.greedy import Decoded, decode_greedily
 from voicewire.asr.mel import StreamingLogMel
 from voicewire.asr.model import CausalWhisper
+from voicewire.asr.places import find_places
 from voicewire.asr.precision import Precision, choose_precision
+from voicewire.asr.reading import FeatureReader, feature_rows, reading_rollover
 from voicewire.asr.settings import StreamSettings
 from voicewire.asr.slots import Slots
 from voicewire.asr.snapshot import Identity, load_stream, read_snapshot, save_stream
@@ -124,9 +128,13 @@ class BatchTranscriber:
 
     # ---- streams
 
-    def open(self, settings: StreamSettings) -> int:
-        """Begins a stream; gives its slot. Raises CapacityError, and SettingsError for a language or beam
-        that it cannot.
+    def open(self, settings: StreamSettings, *, fed_with_features: bool = False) -> int:
+        """Begins a stream; gives its slot. Raises CapacityError, SettingsError for a language or beam that it
+        cannot, and WeightsError where this model's features cannot be read.
+
+        Args:
+            settings: of the stream.
+            fed_with_features: whether `push_features` feeds it; else `push` does.
         """
         if settings.beam > max(1, len(self.beam.spare)):
             raise SettingsError(
@@ -134,18 +142,38 @@ class BatchTranscriber:
             )
         vocabulary = self._vocabulary(settings.language)
         slot = self._free_slot()
-        self._streams[slot] = Stream.begin(slot, settings, vocabulary)
+        row_samples = self.reader.row_samples if fed_with_features else 1
+        self._streams[slot] = Stream.begin(slot, settings, vocabulary, row_samples)
         return slot
 
     def push(self, slot: int, samples: NDArray[np.float32]) -> None:
-        """Queues mono float32 samples at 16 kHz, shape = (n,). Raises AudioError for anything else."""
+        """Queues mono float32 samples at 16 kHz, shape = (n,). Raises AudioError for anything else, and where
+        the stream is fed with features.
+        """
         samples = np.asarray(samples)
         if samples.ndim != 1 or samples.dtype != np.float32:
             raise AudioError(f"samples must be one row of float32, not {samples.ndim} of {samples.dtype}")
         if not np.isfinite(samples).all():
             raise AudioError("samples must be finite numbers")
-        if len(samples):
-            self._streams[slot].queue.append(torch.from_numpy(samples.copy()))
+        self._put(slot, torch.from_numpy(samples.copy()), 1)
+
+    def push_features(
+        self, slot: int, features: NDArray[np.float32], voice: NDArray[np.float32] | None = None
+    ) -> None:
+        """Queues what FeatureStreams gives of a stream from its beginning on: the encoder's output for frames of
+        20 ms, shape = (n, n_state), and how likely speech is in each, shape = (n,); None: it is everywhere.
+
+        Raises AudioError for anything else, and where the stream is fed with audio.
+        """
+        rows = feature_rows(features, voice, self.model.dims.n_audio_state)
+        self._put(slot, rows, self.reader.row_samples)
+
+    def _put(self, slot: int, rows: Tensor, row_samples: int) -> None:
+        stream = self._streams[slot]
+        if stream.row_samples != row_samples:
+            raise AudioError("a stream is fed with audio, or with features, as it was opened")
+        if len(rows):
+            stream.queue.append(rows)
 
     def flush(self, slot: int, tag: str | None = None) -> None:
         """Asks for every word of the audio pushed so far; answered by Flushed(tag)."""
@@ -186,8 +214,8 @@ class BatchTranscriber:
             taken = stream.take()
             if taken is None:
                 continue
-            samples, flush = taken
-            events[slot] = self._hear(stream, samples)
+            rows, flush = taken
+            events[slot] = self.reader.read(stream, rows) if stream.reads else self._hear(stream, rows)
             padding = self._pad(stream) if flush else 0
             plans.append((stream, stream.plan(flush, padding)))
         outcomes = self._run(plans)
@@ -196,6 +224,17 @@ class BatchTranscriber:
                 events[stream.slot] += stream.finish(plan, decoded)
         self._roll([stream for stream, plan in plans if plan.kind in (Kind.COMMIT, Kind.FLUSH)])
         return events
+
+    @cached_property
+    def feature_source(self) -> FeatureSource:
+        """The encoder by itself, for codecs of words. Raises WeightsError where there are no places for it."""
+        model, adapter = self._identity.model, self._identity.adapter
+        return FeatureSource(self.model, find_places(model, adapter), model, adapter)
+
+    @cached_property
+    def reader(self) -> FeatureReader:
+        """What feeds streams with features. Raises WeightsError as `feature_source` does."""
+        return FeatureReader(self.encoder, self.feature_source.places)
 
     # ---- a turn
 
@@ -219,6 +258,8 @@ class BatchTranscriber:
 
     def _pad(self, stream: Stream) -> int:
         """Lays silence behind the audio for a flush, as if it had been heard; gives its length in frames."""
+        if stream.reads:
+            return self.reader.pad(stream)
         silence = torch.zeros(int(FLUSH_PADDING_S * 16_000))
         mel = self._mel.push(stream.mel.copy(), silence)
         frames = self.encoder.convolve(stream.conv.copy(), mel)
@@ -226,7 +267,7 @@ class BatchTranscriber:
         return len(frames)
 
     def _run(self, plans: list[tuple[Stream, Plan]]) -> list[Decoded | None]:
-        blocks = [block for _, plan in plans for block in plan.blocks]
+        blocks = [block for stream, plan in plans if not stream.reads for block in plan.blocks]
         if blocks:
             with self._timed("encoder"):
                 self.encoder.encode(blocks)
@@ -244,7 +285,7 @@ class BatchTranscriber:
         """Moves streams whose window is full to the next one."""
         blocks: list[Block] = []
         for stream in settled:
-            rollover = stream.rollover()
+            rollover = reading_rollover(stream) if stream.reads else stream.rollover()
             if rollover is not None:
                 blocks += self._begin_window(stream, rollover)
         if blocks:
@@ -257,6 +298,9 @@ class BatchTranscriber:
         kept = front[rollover.keep_from : stream.window.available].clone()
         front[: len(kept)] = kept
         stream.roll(next_window(stream.window, rollover, stream.vocabulary.prompt([])))
+        if stream.reads:
+            self.reader.begin_window(stream, rollover)
+            return []
         end = stream.window.committed
         return [Block(stream.slot, at, min(at + BLOCK_AGAIN, end)) for at in range(0, end, BLOCK_AGAIN)]
 

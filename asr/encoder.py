@@ -72,6 +72,13 @@ class BlockEncoder:
         Reads `slots.front`; writes the keys and values of encoder and cross-attention at the blocks' positions.
         Returns the encoder's output for all blocks, in turn, shape = (rows, n_state).
         """
+        x = self.features(blocks)
+        self.show(blocks, x)
+        return x
+
+    @torch.inference_mode()
+    def features(self, blocks: list[Block]) -> Tensor:
+        """As `encode`, but the decoder is shown nothing of it."""
         encoder = self.model.encoder
         x = torch.cat(
             [self.slots.front[b.slot, b.start : b.end] + encoder.positions[b.start : b.end] for b in blocks]
@@ -80,9 +87,15 @@ class BlockEncoder:
             attention = block.attention
             mixed = self._attend(layer, blocks, attention.qkv(attention.norm(x)))
             x = block.mlp(x + attention.out(mixed))
-        x = encoder.norm(x)
-        self._write_cross(blocks, self.model.decoder.cross_kv(x))
-        return x
+        features: Tensor = encoder.norm(x)
+        return features
+
+    @torch.inference_mode()
+    def show(self, blocks: list[Block], features: Tensor) -> None:
+        """Lets the decoder see features, shape = (rows, n_state), as the encoder's output at the blocks'
+        positions.
+        """
+        self._write_cross(blocks, self.model.decoder.cross_kv(features))
 
     def _attend(self, layer: int, blocks: list[Block], qkv: Tensor) -> Tensor:
         """qkv, shape = (rows, 3 n_state) -> mixed values, shape = (rows, n_state)."""

@@ -80,6 +80,7 @@ def _facts(stream: Stream) -> dict[str, Any]:
         "unsent": [asdict(token) for token in stream.unsent],
         "utterance": asdict(stream.utterance),
         "tail_shown": stream.tail_shown,
+        "row_samples": stream.row_samples,
     }
 
 
@@ -174,6 +175,7 @@ def _stream(snapshot: Snapshot, slot: int, vocabulary: Vocabulary, slots: Slots)
         unsent=[SpokenToken(**token) for token in facts["unsent"]],
         utterance=Utterance(**facts["utterance"]),
         tail_shown=bool(facts["tail_shown"]),
+        row_samples=int(facts["row_samples"]),
     )
     for index, item in enumerate(facts["queue"]):
         stream.queue.append(_queued(item, tensors.get(f"queue.{index}")))

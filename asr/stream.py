@@ -101,6 +101,7 @@ class Stream:
         draft: the tail's tokens, to be verified by the next tick.
         restart_s: where a new window must begin, because the decoder lost its way.
         unsent: committed tokens that do not make a whole character yet.
+        row_samples: samples that a row of the queue stands for: 1 of audio, 320 where it is fed with features.
     """
 
     slot: int
@@ -121,11 +122,15 @@ class Stream:
     utterance: Utterance = field(default_factory=Utterance)
     watchdog: Watchdog = field(default_factory=Watchdog)
     tail_shown: bool = False
+    row_samples: int = 1
 
     @classmethod
-    def begin(cls, slot: int, settings: StreamSettings, vocabulary: Vocabulary) -> "Stream":
+    def begin(
+        cls, slot: int, settings: StreamSettings, vocabulary: Vocabulary, row_samples: int = 1
+    ) -> "Stream":
         prompt = vocabulary.prompt([])
-        return cls(slot, settings, vocabulary, Window(prefix=prompt, prompt=len(prompt)))
+        window = Window(prefix=prompt, prompt=len(prompt))
+        return cls(slot, settings, vocabulary, window, row_samples=row_samples)
 
     # ---- audio
 
@@ -135,7 +140,12 @@ class Stream:
 
     @property
     def backlog_samples(self) -> int:
-        return sum(len(item) for item in self.queue if isinstance(item, Tensor))
+        return sum(len(item) * self.row_samples for item in self.queue if isinstance(item, Tensor))
+
+    @property
+    def reads(self) -> bool:
+        """Whether it is fed with features, not audio."""
+        return self.row_samples > 1
 
     def next_tick(self) -> int:
         """Where the next tick ends, as a position in the window."""
@@ -143,10 +153,9 @@ class Stream:
         return min(self.ticked + self.settings.chunk_frames, block_end)
 
     def take(self) -> tuple[Tensor, FlushMark | None] | None:
-        """The audio up to the next tick or flush, whichever comes first; None where it has not come yet."""
+        """The queue's rows up to the next tick or flush, whichever comes first; None: they have not come yet."""
         while self.queue:
-            needed = (self.window.start + self.next_tick()) * FRAME_SAMPLES + LOOK_AHEAD - self.clock_samples
-            ready = self._ready_samples()
+            needed, ready = self._needed(), self._ready()
             if ready >= needed:
                 return self._pop(needed), None
             mark = next((item for item in self.queue if not isinstance(item, Tensor)), None)
@@ -166,8 +175,14 @@ class Stream:
         self.settings = mark.settings
         self.queue.remove(mark)
 
-    def _ready_samples(self) -> int:
-        """Samples in the queue before its first mark."""
+    def _needed(self) -> int:
+        """Rows of the queue until the next tick; features come without the convolutions' look-ahead."""
+        ahead = 0 if self.reads else LOOK_AHEAD
+        end_samples = (self.window.start + self.next_tick()) * FRAME_SAMPLES + ahead
+        return (end_samples - self.clock_samples) // self.row_samples
+
+    def _ready(self) -> int:
+        """Rows in the queue before its first mark."""
         ready = 0
         for item in self.queue:
             if not isinstance(item, Tensor):
@@ -177,7 +192,7 @@ class Stream:
 
     def _pop(self, count: int) -> Tensor:
         pieces = []
-        self.clock_samples += count
+        self.clock_samples += count * self.row_samples
         while count > 0:
             piece = self.queue.popleft()
             assert isinstance(piece, Tensor)
@@ -388,9 +403,12 @@ class Stream:
         quiet = self.gate.pause_s >= QUIET_S
         if not window.must_leave(quiet):
             return None
-        groups = self.vocabulary.groups([spoken.token for spoken in window.spoken])
-        starts = np.cumsum([0, *(len(group) for group in groups)])[:-1].tolist() if groups else []
-        return choose_rollover(window, starts, quiet)
+        return choose_rollover(window, self.word_starts(), quiet)
+
+    def word_starts(self) -> list[int]:
+        """Indices into the window's committed tokens at which words begin."""
+        groups = self.vocabulary.groups([spoken.token for spoken in self.window.spoken])
+        return np.cumsum([0, *(len(group) for group in groups)])[:-1].tolist() if groups else []
 
     def roll(self, window: Window) -> None:
         """Goes on in a new window, at the same moment of the clock."""

@@ -86,10 +86,12 @@ class Rollover:
     Attributes:
         keep_from: position in the old window that becomes position 0.
         spoken: the tokens that lie in what is kept.
+        hidden: frames at the new window's beginning that are to be silence (where features are read only).
     """
 
     keep_from: int
     spoken: list[SpokenToken]
+    hidden: int = 0
 
 
 def choose_rollover(window: Window, word_starts: list[int], quiet: bool) -> Rollover:
