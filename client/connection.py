@@ -158,7 +158,7 @@ async def _shake_hands(
     """A connection on which the first message has its answer."""
     socket: ClientConnection | None = None
     returns = isinstance(first, Resume)
-    resumable = returns or first.resume
+    resumable = not isinstance(first, Start) or first.resume
     try:
         async with asyncio.timeout(timeout_s):
             socket = await open_websocket(
