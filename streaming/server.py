@@ -142,15 +142,16 @@ def running_server(
         port: 0 takes a free one.
         ready_within_s: waits so long for the model to be loaded; None does not wait.
 
-    Raises EngineError where the model cannot be loaded, OSError where the address cannot be had.
+    Raises EngineError where the model cannot be loaded, KeyFileError where the API keys cannot be read, OSError
+    where the address cannot be had.
     """
     settings = settings or ServerSettings()
-    listener = _listen(settings.host, port)
     own = engine is None
-    if engine is None:
-        engine = Engine.from_settings(settings)
-        engine.start()
+    engine = engine or Engine.from_settings(settings)
     server = _Server(engine, settings, page)
+    listener = _listen(settings.host, port)
+    if own:
+        engine.start()
     thread = threading.Thread(target=server.run, args=([listener],), name="voicewire-server", daemon=True)
     thread.start()
     try:
