@@ -87,7 +87,8 @@ for module in pkgutil.walk_packages(voicewire.client.__path__, "voicewire.client
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 heavy = {"torch", "whisper", "onnxruntime", "starlette", "uvicorn", "safetensors", "soxr", "silero_vad",
-         "structlog", "prometheus_client", "pydantic_settings", "platformdirs", "voicewire.asr", "voicewire.codecs"}
+         "structlog", "prometheus_client", "pydantic_settings", "platformdirs", "voicewire.asr",
+         "voicewire.codecs"}
 print(*sorted(heavy & sys.modules.keys()))
 """
     result = run_python(code)
