@@ -19,8 +19,10 @@ from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
 from voicewire.streaming import logs
-from voicewire.streaming.doors import deepgram, openai
+from voicewire.streaming.doors import deepgram, openai, vosk
+from voicewire.streaming.doors.wyoming import WyomingDoor
 from voicewire.streaming.engine import Engine, EngineState
+from voicewire.streaming.listening import Listeners, port_of
 from voicewire.streaming.lobby import Lobby
 from voicewire.streaming.page import Page
 from voicewire.streaming.settings import ServerSettings
@@ -53,6 +55,7 @@ def create_app(engine: Engine, settings: ServerSettings, page: Path | None = Non
             *([Route("/metrics", lobby.metrics)] if settings.metrics else ()),
             *deepgram.routes(lobby),
             *openai.routes(lobby),
+            *vosk.routes(lobby),
             *(Page(page).routes() if page is not None and settings.page else ()),
         ]
     )
@@ -74,7 +77,7 @@ def serve(settings: ServerSettings, *, page: Path | None = None, log_level: int 
     logs.configure(log_level)
     # A series beside each counter, which says when it was made: all of them were at the start.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    listener = _listen(settings.host, settings.port)
+    listeners = Listeners.open(settings, settings.port)
     engine = Engine.from_settings(settings)
     server = _Server(engine, settings, page, exit_on_failure=True)
     engine.start()
@@ -82,10 +85,10 @@ def serve(settings: ServerSettings, *, page: Path | None = None, log_level: int 
     with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
         signal.signal(signal.SIGTERM, lambda number, frame: None)
     try:
-        log.info("listening", host=settings.host, port=listener.getsockname()[1], model=settings.model)
-        server.run(sockets=[listener])
+        log.info("listening", host=settings.host, port=port_of(listeners.main), model=settings.model)
+        server.run_on(listeners)
     finally:
-        listener.close()
+        listeners.close()
         engine.stop(0.0 if server.force_exit else settings.shutdown_s)
     if engine.state is EngineState.FAILED:
         engine.wait_ready(0)
@@ -99,12 +102,15 @@ class RunningServer:
         host, port: where it listens.
         engine: its engine.
         secure: whether it speaks TLS.
+        vosk_port, wyoming_port: the ports of these protocols, where the settings asked for them.
     """
 
     host: str
     port: int
     engine: Engine
     secure: bool = False
+    vosk_port: int | None = None
+    wyoming_port: int | None = None
 
     @property
     def url(self) -> str:
@@ -149,21 +155,30 @@ def running_server(
     own = engine is None
     engine = engine or Engine.from_settings(settings)
     server = _Server(engine, settings, page)
-    listener = _listen(settings.host, port)
+    listeners = Listeners.open(settings, port)
     if own:
         engine.start()
-    thread = threading.Thread(target=server.run, args=([listener],), name="voicewire-server", daemon=True)
+    thread = threading.Thread(
+        target=server.run_on, args=(listeners,), name="voicewire-server", daemon=True
+    )
     thread.start()
     try:
         server.up.wait(10)
         if ready_within_s is not None:
             engine.wait_ready(ready_within_s)
         secure = settings.tls_cert is not None
-        yield RunningServer(settings.host, listener.getsockname()[1], engine, secure)
+        yield RunningServer(
+            settings.host,
+            port_of(listeners.main) or port,
+            engine,
+            secure,
+            vosk_port=port_of(listeners.vosk),
+            wyoming_port=port_of(listeners.wyoming),
+        )
     finally:
         server.should_exit = True
         thread.join(settings.shutdown_s + 2 * settings.farewell_s + 5)
-        listener.close()
+        listeners.close()
         if own:
             engine.stop(settings.shutdown_s)
 
@@ -202,11 +217,20 @@ class _Server(uvicorn.Server):
         self.up = threading.Event()
         self._engine = engine
         self._lobby: Lobby = app.state.lobby
+        self._wyoming = WyomingDoor(self._lobby)
+        self._wyoming_listener: socket.socket | None = None
         self._shutdown_s = settings.shutdown_s + settings.farewell_s
         self._exit_on_failure = exit_on_failure
 
+    def run_on(self, listeners: Listeners) -> None:
+        """Serves on these until `should_exit` is set."""
+        self._wyoming_listener = listeners.wyoming
+        self.run(sockets=listeners.web)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._wyoming_listener is not None:
+            await self._wyoming.open(self._wyoming_listener)
         self.up.set()
 
     async def on_tick(self, counter: int) -> bool:
@@ -220,26 +244,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._lobby.close()
+        self._wyoming.close()
         deadline = time.monotonic() + self._shutdown_s
         while self._lobby.connections and time.monotonic() < deadline and not self.force_exit:
             await asyncio.sleep(0.02)
         self._lobby.dismiss()
         await super().shutdown(sockets)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket, whose connections inherit its buffers' sizes. Raises OSError."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BUFFER_BYTES)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
-        listener.bind(address)
-        listener.listen(1024)
-    except OSError:
-        listener.close()
-        raise
-    return listener

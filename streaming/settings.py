@@ -21,6 +21,9 @@ from voicewire.streaming.messages import ChunkMs, CommitMs, Limits
 
 ENVIRONMENT_PREFIX = "VOICEWIRE_"
 
+# A port, with a host before it or without; or nothing.
+_ADDRESS = r"^$|^([^\s:]+:|\[[^\s\]]+\]:)?[0-9]{1,5}$"
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -48,6 +51,7 @@ class ServerSettings(BaseSettings):
         threads: the sessions are dealt out to so many threads; None: as many as torch would use.
         chunk_ms, commit_ms: what a session gets whose `start` names none.
         codecs: those to load: names, `auto` (lyra_v2 where its weights are in the cache) or `none`.
+        vosk, wyoming: `[HOST:]PORT` for clients of these protocols; nothing where there is to be no such port.
         page: whether the captions page is served at `/`, where the program that serves brings one.
         metrics: whether `/metrics` is served.
         stall_s: seconds that one turn of the engine may take before `/healthz` gives the process up.
@@ -94,6 +98,8 @@ class ServerSettings(BaseSettings):
     chunk_ms: ChunkMs = 300
     commit_ms: CommitMs = 1200
     codecs: Names = ("auto",)
+    vosk: Annotated[str, Field(pattern=_ADDRESS)] = ""
+    wyoming: Annotated[str, Field(pattern=_ADDRESS)] = ""
     page: bool = True
     metrics: bool = True
     stall_s: Seconds = 30.0

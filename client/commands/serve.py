@@ -66,6 +66,13 @@ def serve(
             help="A codec for tokens; may be repeated.  [default: lyra_v2, if its weights are in the cache]"
         ),
     ] = None,
+    wyoming: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="A port for Home Assistant (Wyoming), usually 10300."),
+    ] = None,
+    vosk: Annotated[
+        str | None, typer.Option(metavar="[HOST:]PORT", help="A port for clients of Vosk, usually 2700.")
+    ] = None,
     page: Annotated[
         bool | None, typer.Option("--page/--no-page", help="The captions page at /.  [default: page]")
     ] = None,
@@ -122,6 +129,8 @@ def serve(
         "threads": threads,
         "max_sessions": max_sessions,
         "codecs": codec or None,
+        "vosk": vosk,
+        "wyoming": wyoming,
         "page": page,
         "api_keys": api_keys,
         "allow_origins": allow_origin or None,
@@ -140,8 +149,8 @@ def serve(
             server.serve(settings, page=PAGE, log_level=getattr(logging, log_level.upper()))
         except OSError as error:
             raise CommandError(
-                f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error}): choose another "
-                "--port, or end what listens there"
+                f"cannot listen on {error.filename} ({error.strerror or error}): choose another port, or end what "
+                "listens there"
             ) from error
 
 
