@@ -13,19 +13,20 @@ from benchmarks.word_errors import count_errors, total
 from voicewire.asr import masked
 from voicewire.asr.errors import AudioError, CapacityError, SnapshotError, WeightsError
 from voicewire.asr.events import Event, Flushed, Transcript
-from voicewire.asr.features import AHEAD, BLOCK, KEPT, WINDOW, FeatureSource, FeatureStreams
+from voicewire.asr.features import AHEAD, BLOCK, KEPT, WINDOW, FeatureSource
 from voicewire.asr.mel import log_mel
+from voicewire.asr.model import CausalWhisper
 from voicewire.asr.places import estimate_places, find_places
 from voicewire.asr.settings import FRAME_SAMPLES, StreamSettings
 from voicewire.asr.transcriber import BatchTranscriber
 
-few_examples = settings(max_examples=6)
+few_examples = settings(max_examples=3)
 RATE = 16_000
 
 
 @pytest.fixture(scope="module")
 def transcriber() -> BatchTranscriber:
-    return BatchTranscriber.load(slots=4, precision="float32")
+    return BatchTranscriber.load(slots=4)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +65,12 @@ def test_no_bit_depends_on_cutting_or_company(
     ]))  # fmt: skip
 
 
-def test_a_block_is_that_of_the_masked_encoder(source: FeatureSource, spoken: np.ndarray) -> None:
+def test_a_block_is_that_of_the_masked_encoder(model: CausalWhisper, spoken: np.ndarray) -> None:
+    source = FeatureSource(model, torch.zeros(WINDOW, model.dims.n_audio_state), "", "")
     features = torch.from_numpy(features_of(source, spoken[: 2 * RATE]))
-    front = masked.convolve(source.model, log_mel(torch.from_numpy(spoken[: 2 * RATE])))
-    wanted = (
-        masked.encode(source.model, front[: BLOCK + AHEAD], [BLOCK + AHEAD]) - source.places[: BLOCK + AHEAD]
-    )
-    assert (features[:BLOCK] - wanted[:BLOCK]).abs().max() < 1e-4 * wanted.abs().max()
+    front = masked.convolve(model, log_mel(torch.from_numpy(spoken[: 2 * RATE])))
+    wanted = masked.encode(model, front[: BLOCK + AHEAD], [BLOCK + AHEAD])[:BLOCK]
+    assert (features[:BLOCK] - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
 
 def test_a_window_is_as_if_the_stream_had_begun_with_what_it_keeps(
@@ -160,9 +160,9 @@ def text_of(events: list[Event]) -> str:
 def test_words_come_back_from_features(
     transcriber: BatchTranscriber, source: FeatureSource, clips: Callable[[str, int], list[Clip]]
 ) -> None:
-    """dev-00, 8 clips of up to 16 s, so across windows too."""
+    """Clips of up to 16 s, so across windows too."""
     errors = []
-    for clip in clips("dev-00", 8):
+    for clip in clips("dev-00", 5):
         text, events = read(transcriber, features_of(source, clip.samples))
         errors.append(count_errors(clip.text, text))
         words = [w for event in events if isinstance(event, Transcript) for w in event.words]
@@ -177,11 +177,11 @@ def test_words_come_back_from_features(
 def test_reading_does_not_depend_on_the_pieces(
     transcriber: BatchTranscriber, source: FeatureSource, spoken: np.ndarray
 ) -> None:
-    features = features_of(source, spoken[: 30 * RATE])
+    features = features_of(source, spoken[: 20 * RATE])
     whole, events = read(transcriber, features)
     cut, others = read(transcriber, features, pieces=37)
     assert whole == cut
-    assert len(whole.split()) > 40
+    assert len(whole.split()) > 25
     assert text_of(events) == text_of(others)
 
 
@@ -198,7 +198,7 @@ def test_where_nobody_speaks_nothing_is_read(transcriber: BatchTranscriber, sour
 def test_a_snapshot_of_a_reading_stream_goes_on(
     transcriber: BatchTranscriber, source: FeatureSource, spoken: np.ndarray
 ) -> None:
-    features = features_of(source, spoken[: 20 * RATE])
+    features = features_of(source, spoken[: 16 * RATE])
     slot = transcriber.open(StreamSettings(interim=False), fed_with_features=True)
     transcriber.push_features(slot, features[:650])
     before = text_of(_drain(transcriber, slot))
@@ -246,18 +246,3 @@ def test_places_are_smooth_and_centred() -> None:
     assert table.shape == (800, 8)
     assert table[:700].mean(0).abs().max() < 1e-3
     assert torch.equal(table[-1], table[699])
-
-
-def test_streams_of_another_number_type_are_as_exact(source: FeatureSource, spoken: np.ndarray) -> None:
-    """In bfloat16, with packed layers where there are such."""
-    short = FeatureSource.load(precision="bfloat16")
-    streams: FeatureStreams = short.streams(1)
-    slot = streams.open()
-    samples = spoken[: 3 * RATE]
-    whole = np.concatenate([streams.push(slot, samples), streams.flush(slot)])
-    again = np.concatenate(
-        [*(streams.push(slot, piece) for piece in np.split(samples, 5)), streams.flush(slot)]
-    )
-    assert np.array_equal(whole, again)
-    exact = features_of(source, samples)
-    assert np.corrcoef(whole[: len(exact)].ravel(), exact.ravel())[0, 1] > 0.99

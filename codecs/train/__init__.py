@@ -1,0 +1,1 @@
+"""Making the quantisers: needs the recogniser, which the codecs themselves do not."""
