@@ -1,4 +1,4 @@
-"""Measurements: accuracy, noise, latency, the tradeoff of the two, long streams, other systems, packed layers.
+"""Measurements: accuracy, noise, latency, the tradeoff of the two, long streams, other systems, packed layers, codecs.
 
 Run as `python -m benchmarks.NAME --help`.
 """
