@@ -1,4 +1,4 @@
-"""Measurements: accuracy, noise, latency, the tradeoff of the two, long streams, other systems, packed layers, codecs.
+"""Measurements: accuracy, noise, latency, the two traded off, long streams, other systems, codecs, packed layers.
 
 Run as `python -m benchmarks.NAME --help`.
 """
