@@ -7,6 +7,7 @@ from io import BytesIO
 
 import av
 import numpy as np
+from starlette.requests import ClientDisconnect
 
 from voicewire.streaming.errors import DecodingError, SessionError
 from voicewire.streaming.live import LiveSession
@@ -22,15 +23,18 @@ _PIECE_BYTES = 32_000
 
 
 async def bounded(chunks: AsyncIterator[bytes], most_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body of a request, piece by piece. Raises SessionError where it is too long."""
+    """The body of a request, piece by piece. Raises SessionError where it is too long, or never whole."""
     left = most_bytes
-    async for chunk in chunks:
-        left -= len(chunk)
-        if left < 0:
-            raise SessionError(
-                ErrorCode.MESSAGE_TOO_BIG, f"more than {most_bytes} bytes: send shorter recordings"
-            )
-        yield chunk
+    try:
+        async for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                raise SessionError(
+                    ErrorCode.MESSAGE_TOO_BIG, f"more than {most_bytes} bytes: send shorter recordings"
+                )
+            yield chunk
+    except ClientDisconnect as error:
+        raise SessionError(ErrorCode.BAD_AUDIO, "the recording broke off") from error
 
 
 def decoded(data: bytes) -> Iterator[bytes]:

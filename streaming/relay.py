@@ -9,9 +9,9 @@ from voicewire.streaming.errors import SessionError
 from voicewire.streaming.keys import chosen_subprotocol
 from voicewire.streaming.live import LiveSession
 from voicewire.streaming.logs import get_logger
-from voicewire.streaming.messages import Error, ErrorCode, ServerMessage, Start
+from voicewire.streaming.messages import Error, ErrorCode, KeepAlive, ServerMessage, Start
 from voicewire.streaming.protocols.facade import Facade, Reply, Step
-from voicewire.streaming.transport import word_errors
+from voicewire.streaming.transport import on_ping, word_errors
 
 log = get_logger(__name__)
 
@@ -23,6 +23,7 @@ class Relay:
 
     Args:
         headers: for the answer to the handshake.
+        pings_keep_alive: a client's ping is a sign of life, since its protocol has no other for silence.
     """
 
     def __init__(
@@ -31,6 +32,8 @@ class Relay:
         live: LiveSession,
         facade: Facade,
         headers: Mapping[str, str] | None = None,
+        *,
+        pings_keep_alive: bool = False,
     ) -> None:
         self._websocket = websocket
         self._live = live
@@ -39,6 +42,8 @@ class Relay:
         # What the facade makes of one message is carried out before it is given the next one.
         self._turn = asyncio.Lock()
         self._gone = False
+        self._pings_keep_alive = pings_keep_alive
+        self._started = False
 
     async def run(self) -> None:
         """Serves the client until the connection is over.
@@ -60,6 +65,8 @@ class Relay:
         try:
             await self._websocket.accept(chosen_subprotocol(self._websocket.headers), self._headers)
             word_errors(self._websocket, self._worded)
+            if self._pings_keep_alive:
+                on_ping(self._websocket, self._pinged)
             await self._carry_out(before)
             if opening is not None and not isinstance(opening, bytes):
                 await self._carry_out(self._facade.tell(opening))
@@ -110,6 +117,7 @@ class Relay:
                 elif isinstance(step, bytes):
                     self._live.put_bytes(step)
                 else:
+                    self._started = self._started or isinstance(step, Start)
                     self._live.put(step)
         except WebSocketDisconnect:
             raise
@@ -118,6 +126,10 @@ class Relay:
         except Exception:
             log.exception("facade_failed", session=self._live.session_id)
             self._live.fail(ErrorCode.INTERNAL, _FAULT)
+
+    def _pinged(self) -> None:
+        if self._started and not self._live.closed:
+            self._live.put(KeepAlive())
 
     async def _send(self, data: str | bytes) -> None:
         if isinstance(data, str):

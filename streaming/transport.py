@@ -36,6 +36,10 @@ _MOST_FRAGMENTS = 4096
 _MOST_UNREAD_BYTES = 256 * 1024
 
 
+def _ignore() -> None:
+    pass
+
+
 def abort(websocket: WebSocket) -> None:
     """Drops the connection without a closing handshake; what was not sent yet is thrown away."""
     extension = websocket.scope.get("extensions", {}).get(_ABORT)
@@ -57,6 +61,13 @@ def word_errors(websocket: WebSocket, worded: Callable[[Error], str]) -> None:
     extension = websocket.scope.get("extensions", {}).get(_ABORT)
     if extension is not None:
         extension["worded"] = worded
+
+
+def on_ping(websocket: WebSocket, heard: Callable[[], None]) -> None:
+    """Calls `heard` at every ping of the client's."""
+    extension = websocket.scope.get("extensions", {}).get(_ABORT)
+    if extension is not None:
+        extension["pinged"] = heard
 
 
 class WebSocketTransport(WebSocketsSansIOProtocol):
@@ -109,6 +120,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             self.transport.abort()
             return
         super().handle_ping()
+        cast(Callable[[], None], self.scope["extensions"][_ABORT].get("pinged", _ignore))()
 
     def handle_close(self, event: Frame) -> None:
         # The answer to a close of ours has our code.
@@ -132,6 +144,9 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         if self._refused:
             raise ClientDisconnected
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # A refusal is an answer too: uvicorn would log a handshake that was forgotten.
+            self.handshake_complete = True
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)

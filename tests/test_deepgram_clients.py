@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import socket
 import wave
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -226,6 +227,18 @@ def test_a_recording_is_bounded_and_never_fetched(server: RunningServer) -> None
     with pytest.raises(ApiError) as caught:
         client.listen.v1.media.transcribe_url(url="http://127.0.0.1/x.wav", model="nova-3")
     assert caught.value.status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/v1/listen", "/v1/audio/transcriptions"])
+def test_a_recording_that_never_ends_gives_its_slot_back(path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n"
+    head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    with running_server(ServerSettings(upload_s=0.5), engine=real_engine()) as server:
+        with socket.create_connection((server.host, server.port)) as one:
+            one.sendall(head.encode() + b"--x\r\n")
+            one.settimeout(5)
+            assert one.recv(1000) == b""
+        wait_for_slots(server, 0, within_s=2)
 
 
 # ---- frameworks for assistants

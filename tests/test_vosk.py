@@ -179,6 +179,18 @@ async def test_the_path_on_the_main_port_speaks_it_too(server: RunningServer) ->
         assert "printing" in json.loads(await websocket.recv())["text"]
 
 
+async def test_who_is_silent_stays_while_it_pings() -> None:
+    with running_server(ServerSettings(idle_s=0.5), engine=real_engine()) as server:
+        url = server.http_url.replace("http", "ws") + "/vosk"
+        async with connect(url, ping_interval=0.1) as lively, connect(url, ping_interval=None) as mute:
+            for websocket in (lively, mute):
+                await websocket.send(FRAME)
+                await websocket.recv()
+            assert json.loads(await asyncio.wait_for(mute.recv(), 10))["code"] == "idle_timeout"
+            await lively.send(FRAME)
+            assert "partial" in json.loads(await asyncio.wait_for(lively.recv(), 10))
+
+
 @pytest.mark.parametrize("data", ["{", '{"config": {"sample_rate": 1}}', '{"config": 3}'])
 async def test_what_is_wrong_ends_its_own_session_with_a_word(server: RunningServer, data: str) -> None:
     async with connect(f"ws://{server.host}:{server.vosk_port}") as websocket:

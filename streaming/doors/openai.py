@@ -58,7 +58,8 @@ class _Door:
                 raise ParameterError("intent", "this server transcribes: connect with intent=transcription")
             name = websocket.query_params.get("model") or self._lobby.engine.model_name
             with self._lobby.seated(live, websocket.headers):
-                await Relay(websocket, live, OpenAIRealtime(live.session_id, name)).run()
+                facade = OpenAIRealtime(live.session_id, name)
+                await Relay(websocket, live, facade, pings_keep_alive=True).run()
         except (ParameterError, SessionError) as error:
             await websocket.send_denial_response(_refusal(error))
 

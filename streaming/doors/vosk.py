@@ -25,7 +25,7 @@ async def _serve(lobby: Lobby, websocket: WebSocket) -> None:
     live = lobby.new_session(drop=partial(abort, websocket), start_within_s=lobby.settings.idle_s)
     try:
         with lobby.seated(live, websocket.headers):
-            await Relay(websocket, live, Vosk()).run()
+            await Relay(websocket, live, Vosk(), pings_keep_alive=True).run()
     except SessionError as error:
         body = {"error": str(error), "code": error.code}
         await websocket.send_denial_response(JSONResponse(body, http_status(error), retry_headers(error)))
