@@ -58,6 +58,7 @@ class Relay:
             elif isinstance(step, Start):
                 # Clients of these protocols take a refused handshake for final, and a late error for bad luck.
                 self._live.put(step)
+                self._started = True
                 opening = await self._live.take()
                 if isinstance(opening, Error):
                     raise SessionError(opening.code, opening.message)
