@@ -158,9 +158,7 @@ def running_server(
     listeners = Listeners.open(settings, port)
     if own:
         engine.start()
-    thread = threading.Thread(
-        target=server.run_on, args=(listeners,), name="voicewire-server", daemon=True
-    )
+    thread = threading.Thread(target=server.run_on, args=(listeners,), name="voicewire-server", daemon=True)
     thread.start()
     try:
         server.up.wait(10)
