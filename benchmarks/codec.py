@@ -110,7 +110,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR")
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
-    parser.add_argument("--markdown", type=Path, help="write the tables into this file's section `codec` too")
+    parser.add_argument("--markdown", type=Path, help="write the tables into this file too")
+    parser.add_argument(
+        "--section", default="codec", help="where there: between its marks; default %(default)s"
+    )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw spectrograms of the first clip")
     add_limit(parser)
     add_codecs(parser)
@@ -154,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.print(console)
     write_report(args.json, report.as_json(), report.run)
     if args.markdown:
-        report.write_markdown(args.markdown)
+        report.write_markdown(args.markdown, args.section)
     if args.plot:
         clip = next(tars[0].clips(1))
         draw_spectrograms({str(one): one.send(clip.samples).samples for one in channels}, args.plot)
@@ -179,8 +182,13 @@ def _run_facts(
     """What stands beside every figure of the run."""
     weights = {f"{codec.name}'s weights": codec.weights_sha256[:12] for codec in found}
     versions = (METRICS[name].version for name in metrics)
-    listener = f"Whisper {args.model}" if WORDS in args.metrics else None
-    return {**weights, "listener": listener, "metrics": "; ".join(versions), "limit": args.limit}
+    return {
+        **weights,
+        "listener": f"Whisper {args.model}" if WORDS in args.metrics else None,
+        "metrics": "; ".join(versions),
+        "limit": args.limit,
+        "words limit": args.words_limit,
+    }
 
 
 if __name__ == "__main__":

@@ -45,16 +45,17 @@ class CodecReport:
                 table.add_row(*row)
             console.print(table)
 
-    def write_markdown(self, path: Path) -> None:
-        """Replaces the section `codec` in `path`; appends it to a file that lacks it."""
+    def write_markdown(self, path: Path, section: str) -> None:
+        """Replaces that section of `path`; appends it to a file that lacks it."""
         tables = [
             f"{title}:\n\n{markdown_table(headings, rows, left=2)}\n"
             for title, headings, rows in self._tables()
             if rows
         ]
         run = ", ".join(f"{name} {value}" for name, value in self.run.items() if value is not None)
-        absent = "".join(f"Left out: {name} ({why}).\n" for name, why in self.left_out.items())
-        replace_section(path, "codec", "".join(tables) + f"Run with {run}.\n{absent}{self.machine}\n")
+        # Not why: the reasons name folders of this machine.
+        absent = f"Left out: {', '.join(self.left_out)}.\n" if self.left_out else ""
+        replace_section(path, section, "".join(tables) + f"Run with {run}.\n{absent}{self.machine}\n")
 
     def _tables(self) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
         labels = tuple(METRICS[name].label for name in self.metrics)

@@ -113,12 +113,12 @@ def test_the_report_compares_with_the_original_and_with_opus(tmp_path: Path) -> 
     assert row["against_baseline"]["scores"]["visqol"]["mean"] == pytest.approx(0.5)
     page = tmp_path / "codec.md"
     CodecReport([found], ("visqol",), this_machine(), {"limit": 2}, {"PESQ": "no compiler"}).write_markdown(
-        page
+        page, "codec"
     )
     text = page.read_text()
     assert "| set | original |  | 4.50 ±0.50 |" in text
     assert "| set | lyra 3.2 | 2.80 | +0.50 (+0.50 to +0.50) | +5.0 (+5.0 to +5.0) |" in text
-    assert "Left out: PESQ (no compiler)." in text
+    assert "Left out: PESQ.\n" in text
 
 
 def test_it_says_loudly_what_is_left_out_and_goes_on_where_it_was_stopped(
