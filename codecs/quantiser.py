@@ -28,6 +28,8 @@ class CausalConv(nn.Module):
 
     def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """x, shape = (n, inputs), after `past`, shape = (width - 1, inputs) -> (n, outputs), and the next past."""
+        if not len(x):
+            return x.new_zeros(0, self.linear.out_features), past
         x = torch.cat([past, x])
         windows = x.unfold(0, self.width, 1).flatten(1)
         return self.linear(windows), x[len(x) - self.width + 1 :]
