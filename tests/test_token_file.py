@@ -294,8 +294,7 @@ def test_a_stretch_sounds_as_it_does_in_the_whole(sounding: Codec, tmp_path: Pat
         start = round(start_s * rate)
         end = None if duration_s is None else start + round(duration_s * rate)
         assert len(part) == len(whole[start:end])
-        if sounding.name in codecs_at_hand.FORGETFUL:
-            np.testing.assert_allclose(part, whole[start:end], atol=1e-4)
+        np.testing.assert_allclose(part, whole[start:end], atol=1e-4)
 
 
 def test_a_damaged_file_sounds_up_to_the_damage(tmp_path: Path) -> None:
