@@ -19,6 +19,7 @@ from voicewire.asr.adapters import Adapter, load_adapter
 from voicewire.asr.beam import BeamDecoder
 from voicewire.asr.checkpoint import Checkpoint
 from voicewire.asr.decoder import TokenDecoder
+from voicewire.asr.effort import Effort
 from voicewire.asr.encoder import Block, BlockEncoder
 from voicewire.asr.errors import AudioError, CapacityError, SettingsError
 from voicewire.asr.events import Event
@@ -108,11 +109,16 @@ class BatchTranscriber:
         chosen = choose_precision(checkpoint.dims, device=device, precision=precision)
         return cls(checkpoint, load_adapter(adapter, checkpoint), chosen, slots, widest_beam)
 
-    def sibling(self) -> "BatchTranscriber":
-        """Another one with as much room over the same model in memory, for another thread to own."""
+    def sibling(self, slots: int | None = None) -> "BatchTranscriber":
+        """Another one over the same model in memory, for another thread to own; None is as much room."""
         sibling = copy(self)
-        sibling._begin(self.capacity, len(self.beam.spare))
+        sibling._begin(slots or self.capacity, len(self.beam.spare))
         return sibling
+
+    @property
+    def identity(self) -> Identity:
+        """What a snapshot of a stream must share with whoever restores it."""
+        return self._identity
 
     @property
     def capacity(self) -> int:
@@ -182,6 +188,10 @@ class BatchTranscriber:
     def configure(self, slot: int, settings: StreamSettings) -> None:
         """New settings for the audio that follows."""
         self._streams[slot].queue.append(SettingsMark(settings))
+
+    def set_effort(self, slot: int, effort: Effort) -> None:
+        """What is done for the stream from its next tick on, whatever is queued."""
+        self._streams[slot].effort = effort
 
     def backlog_samples(self, slot: int) -> int:
         """Samples pushed and not yet looked at."""
@@ -279,7 +289,7 @@ class BatchTranscriber:
 
     def _search(self, stream: Stream, plan: Plan) -> Decoded:
         assert plan.request is not None
-        return self.beam.decode(plan.request, stream.settings.beam)
+        return self.beam.decode(plan.request, min(stream.settings.beam, stream.effort.widest_beam))
 
     def _roll(self, settled: list[Stream]) -> None:
         """Moves streams whose window is full to the next one."""
@@ -326,4 +336,5 @@ class BatchTranscriber:
 
 def _searched(stream: Stream, plan: Plan) -> bool:
     """Whether beam search has the word: at commits, where the stream asked for it."""
-    return stream.settings.beam > 1 and plan.request is not None and plan.kind in (Kind.COMMIT, Kind.FLUSH)
+    beam = min(stream.settings.beam, stream.effort.widest_beam)
+    return beam > 1 and plan.request is not None and plan.kind in (Kind.COMMIT, Kind.FLUSH)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from voicewire.asr.effort import FULL, Effort
 from voicewire.asr.encoder import Block, ConvState
 from voicewire.asr.events import DecoderReset, Event, Flushed, SpeechStarted, Transcript, Word
 from voicewire.asr.gate import SpeechGate, VoiceState
@@ -101,6 +102,7 @@ class Stream:
         draft: the tail's tokens, to be verified by the next tick.
         restart_s: where a new window must begin, because the decoder lost its way.
         unsent: committed tokens that do not make a whole character yet.
+        effort: what is done for it beyond its committed words.
         row_samples: samples that a row of the queue stands for: 1 of audio, 320 where it is fed with features.
     """
 
@@ -123,6 +125,7 @@ class Stream:
     watchdog: Watchdog = field(default_factory=Watchdog)
     tail_shown: bool = False
     row_samples: int = 1
+    effort: Effort = FULL
 
     @classmethod
     def begin(
@@ -250,7 +253,13 @@ class Stream:
     def _kind(self, end: int) -> Kind:
         if end >= self._commit_at or self._utterance_over():
             return Kind.COMMIT
-        return Kind.TAIL if self.settings.interim else Kind.LISTEN
+        return Kind.TAIL if self.settings.interim and self._due_look(end) else Kind.LISTEN
+
+    def _due_look(self, end: int) -> bool:
+        """Whether a tick's end between two commits is one of those that are looked at."""
+        every = self.effort.look_every
+        number = round((end - self.window.committed) / self.settings.chunk_frames)
+        return every > 0 and number % every == 0
 
     def _news(self) -> bool:
         """Whether somebody spoke since a little before the last tick, so that the tail may have changed."""

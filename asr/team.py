@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from voicewire.asr.batch import BatchTranscriber
+from voicewire.asr.effort import Effort
 from voicewire.asr.errors import CapacityError
 from voicewire.asr.events import Event
 from voicewire.asr.settings import StreamSettings
+from voicewire.asr.snapshot import Identity
 
 Made = TypeVar("Made")
 
@@ -67,9 +69,18 @@ class Team:
         )
         return cls(first, count)
 
+    def resized(self, slots: int) -> "Team":
+        """A team of as many members over the same model, with room for so many streams, and without any."""
+        count = min(len(self.members), slots)
+        return Team(self.members[0].sibling(math.ceil(slots / count)), count)
+
     @property
     def model_name(self) -> str:
         return self.members[0].model_name
+
+    @property
+    def identity(self) -> Identity:
+        return self.members[0].identity
 
     @property
     def capacity(self) -> int:
@@ -110,6 +121,10 @@ class Team:
     def configure(self, slot: int, settings: StreamSettings) -> None:
         member, own = self._member(slot)
         member.configure(own, settings)
+
+    def set_effort(self, slot: int, effort: Effort) -> None:
+        member, own = self._member(slot)
+        member.set_effort(own, effort)
 
     def backlog_samples(self, slot: int) -> int:
         member, own = self._member(slot)
