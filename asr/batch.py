@@ -26,6 +26,7 @@ from voicewire.asr.events import Event
 from voicewire.asr.features import FeatureSource
 from voicewire.asr.gate import VoiceActivity
 from voicewire.asr.greedy import Decoded, decode_greedily
+from voicewire.asr.identity import Identity
 from voicewire.asr.mel import StreamingLogMel
 from voicewire.asr.model import CausalWhisper
 from voicewire.asr.places import find_places
@@ -33,7 +34,7 @@ from voicewire.asr.precision import Precision, choose_precision
 from voicewire.asr.reading import FeatureReader, feature_rows, reading_rollover
 from voicewire.asr.settings import StreamSettings
 from voicewire.asr.slots import Slots
-from voicewire.asr.snapshot import Identity, load_stream, read_snapshot, save_stream
+from voicewire.asr.snapshot import load_stream, read_snapshot, save_stream
 from voicewire.asr.stream import FlushMark, Kind, Plan, SettingsMark, Stream
 from voicewire.asr.tokens import Vocabulary, alignment_heads
 from voicewire.asr.weights import load_checkpoint
@@ -134,13 +135,9 @@ class BatchTranscriber:
 
     # ---- streams
 
-    def open(self, settings: StreamSettings, *, fed_with_features: bool = False) -> int:
-        """Begins a stream; gives its slot. Raises CapacityError, SettingsError for a language or beam that it
-        cannot, and WeightsError where this model's features cannot be read.
-
-        Args:
-            settings: of the stream.
-            fed_with_features: whether `push_features` feeds it; else `push` does.
+    def open(self, settings: StreamSettings) -> int:
+        """Begins a stream; gives its slot. Raises CapacityError, and SettingsError for a language or beam that
+        it cannot.
         """
         if settings.beam > max(1, len(self.beam.spare)):
             raise SettingsError(
@@ -148,8 +145,7 @@ class BatchTranscriber:
             )
         vocabulary = self._vocabulary(settings.language)
         slot = self._free_slot()
-        row_samples = self.reader.row_samples if fed_with_features else 1
-        self._streams[slot] = Stream.begin(slot, settings, vocabulary, row_samples)
+        self._streams[slot] = Stream.begin(slot, settings, vocabulary)
         return slot
 
     def push(self, slot: int, samples: NDArray[np.float32]) -> None:
@@ -166,18 +162,21 @@ class BatchTranscriber:
     def push_features(
         self, slot: int, features: NDArray[np.float32], voice: NDArray[np.float32] | None = None
     ) -> None:
-        """Queues what FeatureStreams gives of a stream from its beginning on: the encoder's output for frames of
-        20 ms, shape = (n, n_state), and how likely speech is in each, shape = (n,); None: it is everywhere.
+        """Queues what FeatureStreams gives of a stream from its beginning on, instead of audio: the encoder's
+        output for frames of 20 ms, shape = (n, n_state), and how likely speech is in each, shape = (n,); None:
+        it is everywhere.
 
-        Raises AudioError for anything else, and where the stream is fed with audio.
+        Raises AudioError for anything else, and where the stream is fed with audio; WeightsError as `reader`.
         """
         rows = feature_rows(features, voice, self.model.dims.n_audio_state)
         self._put(slot, rows, self.reader.row_samples)
 
     def _put(self, slot: int, rows: Tensor, row_samples: int) -> None:
         stream = self._streams[slot]
+        if not (stream.clock_samples or stream.backlog_samples):
+            stream.row_samples = row_samples
         if stream.row_samples != row_samples:
-            raise AudioError("a stream is fed with audio, or with features, as it was opened")
+            raise AudioError("a stream is fed with audio or with features, as it began, and not with both")
         if len(rows):
             stream.queue.append(rows)
 

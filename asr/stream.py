@@ -128,12 +128,9 @@ class Stream:
     effort: Effort = FULL
 
     @classmethod
-    def begin(
-        cls, slot: int, settings: StreamSettings, vocabulary: Vocabulary, row_samples: int = 1
-    ) -> "Stream":
+    def begin(cls, slot: int, settings: StreamSettings, vocabulary: Vocabulary) -> "Stream":
         prompt = vocabulary.prompt([])
-        window = Window(prefix=prompt, prompt=len(prompt))
-        return cls(slot, settings, vocabulary, window, row_samples=row_samples)
+        return cls(slot, settings, vocabulary, Window(prefix=prompt, prompt=len(prompt)))
 
     # ---- audio
 

@@ -20,8 +20,8 @@ from voicewire.asr.batch import BatchTranscriber
 from voicewire.asr.effort import Effort
 from voicewire.asr.errors import CapacityError
 from voicewire.asr.events import Event
+from voicewire.asr.identity import Identity
 from voicewire.asr.settings import StreamSettings
-from voicewire.asr.snapshot import Identity
 
 Made = TypeVar("Made")
 
@@ -99,10 +99,10 @@ class Team:
         """Time spent so far by stage, of all members together."""
         return dict(sum((Counter(member.stage_seconds) for member in self.members), Counter()))
 
-    def open(self, settings: StreamSettings, *, fed_with_features: bool = False) -> int:
+    def open(self, settings: StreamSettings) -> int:
         """Begins a stream with the member that has most room."""
         index = self._roomiest()
-        return self._slot(index, self.members[index].open(settings, fed_with_features=fed_with_features))
+        return self._slot(index, self.members[index].open(settings))
 
     def push(self, slot: int, samples: NDArray[np.float32]) -> None:
         member, own = self._member(slot)

@@ -15,10 +15,11 @@ from voicewire.codecs.errors import (
 from voicewire.codecs.framing import TokenReader, TokenWriter
 from voicewire.codecs.record_stream import RecordReader, RecordWriter
 from voicewire.codecs.records import Hello, TokensRecord
-from voicewire.codecs.registry import available, load
+from voicewire.codecs.registry import at_hand, available, load
 from voicewire.codecs.stream import CodecStream, decoder_stream, encoder_stream
 from voicewire.codecs.token_file import TokenFile, TokenPipe, read_tokens, sound
 from voicewire.codecs.tokens import Tokens
+from voicewire.codecs.words import Heard, WordCodec
 
 __all__ = [
     "BitrateError",
@@ -29,6 +30,7 @@ __all__ = [
     "CodecStream",
     "CodecWeightsError",
     "DamagedTokensError",
+    "Heard",
     "Hello",
     "RecordReader",
     "RecordWriter",
@@ -41,6 +43,8 @@ __all__ = [
     "TokensError",
     "TokensRecord",
     "UnknownCodecError",
+    "WordCodec",
+    "at_hand",
     "available",
     "codebooks_at",
     "decoder_stream",

@@ -3,14 +3,14 @@
 A stream is given to the recogniser's causal encoder, and what the decoder would look at is quantised
 (quantiser.py). The recogniser makes words of the tokens again without the audio. There is no sound in them.
 
-The encoder itself comes from whoever loads the codec, so this file knows nothing of the recogniser.
+The encoder is that of the recogniser that the codec is loaded with, or one of its own; reading tokens needs none.
 """
 
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -32,63 +32,13 @@ from voicewire.codecs.errors import (
 from voicewire.codecs.quantiser import BITS
 from voicewire.codecs.quantiser_file import SHIPPED, QuantiserFile, read_quantiser
 from voicewire.codecs.tokens import Tokens
+from voicewire.codecs.words import FeatureSource, Heard, Samples, Transcriber
 
 SAMPLE_RATE = 16_000
 FEATURE_SAMPLES = 320  # that a feature stands for
 BLOCK = 60  # features that are quantised at once, as the encoder settles them
 FORMAT = "voicewire.semantic.1"
 _HEADER = "voicewire"
-
-Samples = NDArray[np.float32]
-
-
-class FeatureStreams(Protocol):
-    """Streams of a causal encoder in slots; voicewire.asr.features has the one that is used."""
-
-    def open(self) -> int:
-        """Gives the slot of a new stream."""
-
-    def close(self, slot: int) -> None:
-        """Forgets a stream."""
-
-    def push(self, slot: int, samples: Samples) -> Samples:
-        """Gives the features, shape = (BLOCK blocks, width), that became certain."""
-
-    def flush(self, slot: int) -> Samples:
-        """Gives the last ones, silence laid behind the audio until they are whole blocks, and begins anew."""
-
-    def snapshot(self, slot: int) -> bytes:
-        """The stream's state."""
-
-    def restore(self, slot: int, data: bytes) -> None:
-        """Goes on from it."""
-
-
-class FeatureSource(Protocol):
-    """A loaded encoder."""
-
-    @property
-    def model_sha256(self) -> str:
-        """Of its weights."""
-
-    @property
-    def adapter_sha256(self) -> str:
-        """Of what was merged into them."""
-
-    def streams(self, slots: int) -> FeatureStreams:
-        """Room for so many streams."""
-
-
-class Heard(NamedTuple):
-    """What the recogniser is given in the place of audio (BatchTranscriber.push_features).
-
-    Attributes:
-        features: float32, shape = (frames of 20 ms, width).
-        voice: how likely somebody speaks in each, shape = (frames of 20 ms,).
-    """
-
-    features: Samples
-    voice: Samples
 
 
 class WhisperSemantic:
@@ -98,25 +48,25 @@ class WhisperSemantic:
 
     sample_rate, bits, sounds = SAMPLE_RATE, BITS, False
 
-    def __init__(self, file: QuantiserFile, source: FeatureSource) -> None:
-        made_for, encoder = (
-            (file.model_sha256, file.adapter_sha256),
-            (source.model_sha256, source.adapter_sha256),
-        )
-        if made_for != encoder:
-            raise CodecWeightsError(
-                f"{file.codec} was trained on the features of another encoder (model {made_for[0][:12]}, adapter "
-                f"{made_for[1][:12]}; this is {encoder[0][:12]}, {encoder[1][:12]}): load the shipped adapter, or "
-                "train the quantiser again"
-            )
+    def __init__(self, file: QuantiserFile, source: FeatureSource | None = None) -> None:
         self.name = file.codec
         self.weights_sha256 = file.sha256
         self.quantiser = file.quantiser
-        self.source = source
+        self._file = file
+        if source is not None:
+            self.source = self._checked(source)
         shape = file.quantiser.shape
         self.frame_rate = SAMPLE_RATE / (FEATURE_SAMPLES * shape.stack)
         self.codebooks = shape.codebooks
         self.choices = (shape.codebooks // 4, shape.codebooks // 2, shape.codebooks)
+
+    @cached_property
+    def source(self) -> FeatureSource:
+        """The encoder. Raises CodecWeightsError where none was given, and its own cannot be had or is another."""
+        # the one way from the codecs to the recogniser, for who has none
+        from voicewire.codecs.whisper_encoder import load_encoder
+
+        return self._checked(load_encoder())
 
     @property
     def preroll(self) -> int:
@@ -171,6 +121,18 @@ class WhisperSemantic:
             known = ", ".join(map(str, self.choices))
             raise BitrateError(f"{self.name} makes {known} codes per frame, not {codebooks}")
         return codebooks
+
+    def _checked(self, source: FeatureSource) -> FeatureSource:
+        """The encoder, if the quantiser was trained on what it makes."""
+        made_for = self._file.model_sha256[:12], self._file.adapter_sha256[:12]
+        encoder = source.model_sha256[:12], source.adapter_sha256[:12]
+        if made_for != encoder:
+            raise CodecWeightsError(
+                f"{self.name} was trained on the features of another encoder (model {made_for[0]}, adapter "
+                f"{made_for[1]}; this is {encoder[0]}, {encoder[1]}): load the shipped adapter, or train the "
+                "quantiser again"
+            )
+        return source
 
     def _silent(self) -> SilentCodecError:
         return SilentCodecError(
@@ -344,31 +306,17 @@ def _check_mono(piece: Samples) -> None:
         raise CodecError("audio must be finite float32 of shape (samples,)")
 
 
-def load(weights: Path | None = None, source: FeatureSource | None = None) -> WhisperSemantic:
+def load(weights: Path | None = None, transcriber: Transcriber | None = None) -> WhisperSemantic:
     """The codec with 25 frames a second.
 
     Args:
         weights: the quantiser's file; None: the shipped one.
-        source: the encoder; None: Whisper base with the shipped adapter, loaded once per process. A program that
-            transcribes has it already: `BatchTranscriber.feature_source`.
+        transcriber: whose encoder listens; None: Whisper base with the shipped adapter, loaded when first audio is
+            to be encoded, once per process.
 
     Raises:
-        CodecWeightsError: the quantiser or the encoder cannot be had, or they do not belong together.
+        CodecWeightsError: the quantiser cannot be had, or was trained for another encoder.
+        WeightsError: the transcriber's encoder was never measured for this.
     """
-    return _load(weights or SHIPPED / "25hz.safetensors", source)
-
-
-def load_12hz(weights: Path | None = None, source: FeatureSource | None = None) -> WhisperSemantic:
-    """The codec with 12.5 frames a second; as `load`."""
-    return _load(weights or SHIPPED / "12hz.safetensors", source)
-
-
-def _load(weights: Path, source: FeatureSource | None) -> WhisperSemantic:
-    file = read_quantiser(weights)
-    if source is None:
-        from voicewire.codecs.whisper_encoder import (
-            load_encoder,
-        )  # the only way from the codecs to the recogniser
-
-        source = load_encoder()
-    return WhisperSemantic(file, source)
+    file = read_quantiser(weights or SHIPPED / "25hz.safetensors")
+    return WhisperSemantic(file, transcriber.feature_source if transcriber else None)

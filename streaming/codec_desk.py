@@ -19,6 +19,7 @@ from voicewire.streaming.commands import (
     Opened,
     OpenStream,
     Part,
+    PushFeatures,
     Report,
 )
 from voicewire.streaming.logs import get_logger
@@ -122,8 +123,10 @@ class CodecDesk:
                     turn.append((seat, Opened(Part.TOKENS)))
             elif isinstance(command, CloseStream):
                 self._close(seat)
-            elif seat in self._visits:
+            elif seat in self._visits and not isinstance(command, PushFeatures):
                 self._visits[seat].take(command)
+        except TokensError as error:
+            self._fail(seat, Failed(ErrorCode.BAD_TOKENS, str(error)), turn)
         except CodecError as error:
             self._fail(seat, Failed(ErrorCode.CAPACITY, str(error)), turn)
 

@@ -1,10 +1,12 @@
 """Which codecs a server has: those that its operator named, or Lyra where nothing has to be fetched for it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from voicewire import codecs
 from voicewire.codecs.codec import Codec
 from voicewire.codecs.errors import CodecError
+from voicewire.codecs.words import FeatureSource
 from voicewire.streaming.errors import SessionError
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
@@ -19,12 +21,29 @@ DEFAULT = "lyra_v2"
 CodecLoader = Callable[[], Mapping[str, Codec]]
 
 
+@dataclass(frozen=True)
+class _Encoder:
+    """The recogniser's encoder once more, for codecs of words: the recogniser may be in another process."""
+
+    settings: ServerSettings
+
+    @property
+    def feature_source(self) -> FeatureSource:
+        # Not before it is needed: this imports torch.
+        from voicewire.asr import features
+
+        settings = self.settings
+        return features.FeatureSource.load(
+            settings.model, adapter=settings.adapter, device=settings.device, precision=settings.precision
+        )
+
+
 def codec_loader(settings: ServerSettings) -> CodecLoader:
     """Loads the codecs that the settings name. It raises CodecError where one of those cannot be had."""
 
     def load() -> Mapping[str, Codec]:
         names = [name for name in settings.codecs if name not in (AUTO, NONE)]
-        loaded = {name: codecs.load(name) for name in names}
+        loaded = {name: codecs.load(name, transcriber=_Encoder(settings)) for name in names}
         if AUTO in settings.codecs and DEFAULT not in loaded:
             loaded |= _default()
         return loaded

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from voicewire.asr.events import Event
 from voicewire.asr.settings import StreamSettings
 from voicewire.codecs.tokens import Tokens
+from voicewire.codecs.words import Heard
 from voicewire.streaming.decoding import Samples
 from voicewire.streaming.messages import ErrorCode
 
@@ -39,7 +40,7 @@ class OpenStream:
     Attributes:
         settings: for the recogniser; None where no words are wanted.
         tokens: for the codec; None where no tokens are wanted.
-        takes_tokens: PushTokens comes instead of PushAudio, to be decoded.
+        takes_tokens: PushTokens comes instead of PushAudio, to be decoded or read.
     """
 
     settings: StreamSettings | None
@@ -59,6 +60,13 @@ class PushTokens:
     """The next tokens of the stream, of a codec that is loaded."""
 
     tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PushFeatures:
+    """What tokens of words are read as: the recogniser has it instead of audio, from the stream's beginning on."""
+
+    heard: Heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,7 @@ class CloseStream:
     """The session is over and wants nothing more; the slot is free once the engine has seen this."""
 
 
-Command = OpenStream | PushAudio | PushTokens | FlushStream | ConfigureStream | CloseStream
+Command = OpenStream | PushAudio | PushTokens | PushFeatures | FlushStream | ConfigureStream | CloseStream
 
 
 @dataclass(frozen=True, slots=True)

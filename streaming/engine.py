@@ -13,6 +13,7 @@ from enum import Enum, auto
 
 from voicewire.asr.errors import AsrError, SettingsError
 from voicewire.asr.events import Event
+from voicewire.asr.settings import FRAME_SAMPLES
 from voicewire.codecs.codec import Codec
 from voicewire.codecs.errors import CodecError
 from voicewire.streaming.codec_desk import CodecDesk
@@ -27,6 +28,7 @@ from voicewire.streaming.commands import (
     OpenStream,
     Progress,
     PushAudio,
+    PushFeatures,
     Report,
 )
 from voicewire.streaming.errors import EngineError
@@ -304,6 +306,9 @@ class Engine:
             case PushAudio():
                 seat.pushed_samples += len(command.samples)
                 self._recogniser.push(slot, command.samples)
+            case PushFeatures():
+                seat.pushed_samples += len(command.heard.features) * FRAME_SAMPLES
+                self._recogniser.push_features(slot, *command.heard)
             case FlushStream():
                 self._recogniser.flush(slot, command.tag)
             case ConfigureStream():

@@ -298,7 +298,7 @@ class Session:
     def _started(self, start: Start) -> Command:
         self._terms = terms = Terms.of(start, self._settings.chunk_ms, self._settings.commit_ms, self._codecs)
         if start.encoding == "tokens":
-            self._intake = TokenIntake(self._codecs)
+            self._intake = TokenIntake(self._codecs, sound_wanted=terms.codec is not None)
         else:
             self._intake = Intake(start.encoding, start.sample_rate, start.channels)
         self._account = Account(terms, self._outbox)

@@ -22,13 +22,15 @@ class TokenIntake:
 
     Args:
         codecs: those that are loaded.
+        sound_wanted: whether tokens without sound would not do.
 
     Attributes:
         received_samples: samples that the tokens so far stand for, at the codec's rate.
     """
 
-    def __init__(self, codecs: Mapping[str, Codec]) -> None:
+    def __init__(self, codecs: Mapping[str, Codec], *, sound_wanted: bool = False) -> None:
         self.received_samples = 0
+        self._sound_wanted = sound_wanted
         self._codecs = codecs
         self._reader = RecordReader()
 
@@ -71,8 +73,8 @@ class TokenIntake:
             if hello.weights_sha256 != codec.weights_sha256:
                 raise SessionError(ErrorCode.CODEC_UNAVAILABLE, str(error)) from error
             raise
-        if not codec.sounds:
+        if self._sound_wanted and not codec.sounds:
             raise SessionError(
-                ErrorCode.CODEC_UNAVAILABLE,
-                f"tokens of {codec.name} are no sound, and cannot be recognised here",
+                ErrorCode.UNSUPPORTED_SETTING,
+                f"outputs: there is no sound in tokens of {codec.name} to make tokens of, words alone",
             )

@@ -135,7 +135,7 @@ def test_slots_and_what_is_no_audio(source: FeatureSource) -> None:
 def read(
     transcriber: BatchTranscriber, features: np.ndarray, pieces: int = 1, beam: int = 1
 ) -> tuple[str, list[Event]]:
-    slot = transcriber.open(StreamSettings(interim=False, beam=beam), fed_with_features=True)
+    slot = transcriber.open(StreamSettings(interim=False, beam=beam))
     events: list[Event] = []
     for piece in np.array_split(features, pieces):
         transcriber.push_features(slot, piece)
@@ -187,7 +187,7 @@ def test_reading_does_not_depend_on_the_pieces(
 
 def test_where_nobody_speaks_nothing_is_read(transcriber: BatchTranscriber, source: FeatureSource) -> None:
     features = features_of(source, np.zeros(10 * RATE, np.float32))
-    slot = transcriber.open(StreamSettings(), fed_with_features=True)
+    slot = transcriber.open(StreamSettings())
     transcriber.push_features(slot, features, np.zeros(len(features), np.float32))
     transcriber.flush(slot)
     events = _drain(transcriber, slot)
@@ -199,7 +199,7 @@ def test_a_snapshot_of_a_reading_stream_goes_on(
     transcriber: BatchTranscriber, source: FeatureSource, spoken: np.ndarray
 ) -> None:
     features = features_of(source, spoken[: 16 * RATE])
-    slot = transcriber.open(StreamSettings(interim=False), fed_with_features=True)
+    slot = transcriber.open(StreamSettings(interim=False))
     transcriber.push_features(slot, features[:650])
     before = text_of(_drain(transcriber, slot))
     transcriber.push_features(slot, features[650:])
@@ -215,10 +215,14 @@ def test_a_snapshot_of_a_reading_stream_goes_on(
     assert texts[slot] == texts[there] == read(transcriber, features)[0]
 
 
-def test_a_stream_takes_what_it_was_opened_for(transcriber: BatchTranscriber) -> None:
-    audio, features = transcriber.open(StreamSettings()), transcriber.open(
-        StreamSettings(), fed_with_features=True
-    )  # fmt: skip
+def test_a_stream_goes_on_with_what_it_began_with(transcriber: BatchTranscriber) -> None:
+    """What is asked of it before it begins is answered all the same."""
+    audio, features = transcriber.open(StreamSettings()), transcriber.open(StreamSettings())
+    transcriber.push(audio, np.zeros(300, np.float32))
+    transcriber.push(features, np.zeros(0, np.float32))
+    transcriber.flush(features, "early")
+    transcriber.configure(features, StreamSettings(chunk_ms=100))
+    transcriber.push_features(features, np.zeros((3, 512), np.float32))
     with pytest.raises(AudioError):
         transcriber.push_features(audio, np.zeros((3, 512), np.float32))
     with pytest.raises(AudioError):
@@ -228,6 +232,7 @@ def test_a_stream_takes_what_it_was_opened_for(transcriber: BatchTranscriber) ->
             transcriber.push_features(features, wrong.astype(np.float32))
     with pytest.raises(AudioError):
         transcriber.push_features(features, np.zeros((3, 512), np.float32), np.zeros(4, np.float32))
+    assert Flushed("early", 0.0) in _drain(transcriber, features)
     transcriber.close(audio)
     transcriber.close(features)
 

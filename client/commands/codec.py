@@ -207,12 +207,11 @@ def show() -> None:
         voicewire codec list
     """
     with server_packages(coding.EXTRAS):
-        from voicewire.codecs import CodecError, available, load, rates
-        from voicewire.codecs.codec_weights import cache_folder
+        from voicewire.codecs import CodecError, at_hand, available, load, rates
 
         table = Table("codec", "sound", "frame", "kbps", box=None)
         for name in available():
-            if not (cache_folder() / name).is_dir():
+            if not at_hand(name):
                 table.add_row(name, "[dim]its weights come with its first use, or by --weights[/]")
                 continue
             try:

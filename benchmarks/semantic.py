@@ -1,0 +1,167 @@
+"""Words from tokens: how many are wrong that are right when they are made of the features that were quantised.
+
+    python -m benchmarks.semantic --data TAR... [--limit N] --json OUT [--markdown FILE]
+
+Three ways through the same clips: the audio itself (as a stream of 300:1200), the encoder's features without
+quantising, and the tokens of each codec at each of its bitrates; each clip is a stream of its own that is flushed.
+Differences are against the features. For each codebook also how evenly it is used (perplexity, of 1024).
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.accuracy_outcome import difference_figures, rate_figures
+from benchmarks.machine import this_machine
+from benchmarks.markdown_table import markdown_table
+from benchmarks.marked_section import replace_section
+from benchmarks.options import add_limit, wide_console
+from benchmarks.recogniser import write_report
+from benchmarks.speech_tars import Clip, SpeechTar
+from benchmarks.word_errors import WordErrors, count_errors
+from voicewire.asr.events import Transcript
+from voicewire.asr.settings import FRAME_SAMPLES, StreamSettings
+from voicewire.asr.transcriber import BatchTranscriber
+from voicewire.codecs import Heard
+from voicewire.codecs.bitrate import kbps
+from voicewire.codecs.whisper_semantic import WhisperSemantic, load
+
+SETTINGS = StreamSettings(interim=False)
+Feed = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """One way to the words, with its errors clip by clip."""
+
+    name: str
+    errors: list[WordErrors]
+
+
+class SemanticRun:
+    """The codecs, and the recogniser that reads for them."""
+
+    def __init__(self, threads: int | None) -> None:
+        self.transcriber = BatchTranscriber.load(slots=1, threads=threads)
+        self.codecs = [load(transcriber=self.transcriber)]
+        self._features = self.transcriber.feature_source.streams(1)
+        self._slot = self._features.open()
+
+    def ways(self, clips: Sequence[Clip]) -> tuple[list[Way], dict[str, list[float]]]:
+        """All ways through the clips, and each codec's perplexity by codebook."""
+        found: dict[str, list[WordErrors]] = {}
+        uses = {codec.name: np.zeros((codec.codebooks, 2**codec.bits)) for codec in self.codecs}
+        for clip in track(clips, description=clips[0].tar):
+            for name, text in self._texts(clip, uses).items():
+                found.setdefault(name, []).append(count_errors(clip.text, text))
+        ways = [Way(name, errors) for name, errors in found.items()]
+        return ways, {name: [_perplexity(row) for row in rows] for name, rows in uses.items()}
+
+    def _texts(self, clip: Clip, uses: dict[str, np.ndarray]) -> dict[str, str]:
+        texts = {"audio": self._hear(clip), "features": self._read(self._heard(clip))}
+        for codec in self.codecs:
+            tokens = codec.encode(clip.samples)
+            for row, codes in zip(uses[codec.name], tokens.codes.T, strict=True):
+                np.add.at(row, codes, 1)
+            for count in codec.choices:
+                fewer = replace(tokens, codebooks=count, codes=tokens.codes[:, :count])
+                texts[_name(codec, count)] = self._read(codec.read(fewer))
+        return texts
+
+    def _hear(self, clip: Clip) -> str:
+        slot = self.transcriber.open(SETTINGS)
+        self.transcriber.push(slot, clip.samples)
+        return self._text(slot)
+
+    def _heard(self, clip: Clip) -> Heard:
+        """The features that the codecs quantise; only a quantiser says where nobody speaks."""
+        whole = [self._features.push(self._slot, clip.samples), self._features.flush(self._slot)]
+        features = np.concatenate(whole)[: -(-len(clip.samples) // FRAME_SAMPLES)]
+        return Heard(features, np.ones(len(features), np.float32))
+
+    def _read(self, heard: Heard) -> str:
+        slot = self.transcriber.open(SETTINGS)
+        self.transcriber.push_features(slot, heard.features, heard.voice)
+        return self._text(slot)
+
+    def _text(self, slot: int) -> str:
+        self.transcriber.flush(slot)
+        text = ""
+        while turn := self.transcriber.step():
+            for event in turn[slot]:
+                if isinstance(event, Transcript):
+                    text += "".join(word.text for word in event.words)
+        self.transcriber.close(slot)
+        return text
+
+
+def _name(codec: WhisperSemantic, codebooks: int) -> str:
+    return f"{codec.frame_rate:g} Hz, {kbps(codec, codebooks):g} kbit/s"
+
+
+def _perplexity(uses: np.ndarray) -> float:
+    shares = uses[uses > 0] / uses.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def figures(ways: Sequence[Way]) -> dict[str, Any]:
+    """By the name of the way; differences are against the features."""
+    features = next(way for way in ways if way.name == "features")
+    return {
+        way.name: rate_figures(way.errors) | difference_figures(way.errors, features.errors) for way in ways
+    }
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """A table of word error rates, one column for each tar, with the difference to the features."""
+    sets = list(report)
+    rows = []
+    for name in report[sets[0]]["ways"]:
+        cells = [_cell(report[one]["ways"][name], name) for one in sets]
+        rows.append([name, *cells])
+    table = markdown_table(["words from", *sets], rows, left=1)
+    return f"{table}\nWord error rate in percent; in brackets, points over the features'. {this_machine()}\n"
+
+
+def _cell(one: dict[str, Any], name: str) -> str:
+    if name == "features":
+        return f"{100 * one['wer']:.1f}"
+    low, high = 100 * one["difference_low"], 100 * one["difference_high"]
+    return f"{100 * one['wer']:.1f} ({100 * one['difference']:+.1f}, {low:.1f} to {high:.1f})"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.semantic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR")
+    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
+    parser.add_argument("--markdown", type=Path, help="write the table between this file's markers too")
+    parser.add_argument("--threads", type=int, default=None)
+    add_limit(parser)
+    args = parser.parse_args(arguments)
+    run = SemanticRun(args.threads)
+    report = {}
+    for path in args.data:
+        tar = SpeechTar(path)
+        ways, perplexity = run.ways(list(tar.clips(args.limit)))
+        report[tar.name] = {"ways": figures(ways), "perplexity": perplexity}
+        write_report(args.json, report, {"limit": args.limit, "precision": run.transcriber.precision.name})
+    console: Console = wide_console()
+    console.print(markdown(report))
+    console.print_json(json.dumps({name: one["perplexity"] for name, one in report.items()}))
+    if args.markdown:
+        replace_section(args.markdown, "semantic", markdown(report))
+
+
+if __name__ == "__main__":
+    main()
