@@ -26,6 +26,7 @@ from voicewire.asr.events import Event
 from voicewire.asr.features import FeatureSource
 from voicewire.asr.gate import VoiceActivity
 from voicewire.asr.greedy import Decoded, decode_greedily
+from voicewire.asr.identity import Identity
 from voicewire.asr.mel import StreamingLogMel
 from voicewire.asr.model import CausalWhisper
 from voicewire.asr.places import find_places
@@ -33,7 +34,7 @@ from voicewire.asr.precision import Precision, choose_precision
 from voicewire.asr.reading import FeatureReader, feature_rows, reading_rollover
 from voicewire.asr.settings import StreamSettings
 from voicewire.asr.slots import Slots
-from voicewire.asr.snapshot import Identity, load_stream, read_snapshot, save_stream
+from voicewire.asr.snapshot import load_stream, read_snapshot, save_stream
 from voicewire.asr.stream import FlushMark, Kind, Plan, SettingsMark, Stream
 from voicewire.asr.tokens import Vocabulary, alignment_heads
 from voicewire.asr.weights import load_checkpoint

@@ -17,6 +17,7 @@ from torch import Tensor
 from voicewire.asr.encoder import ConvState
 from voicewire.asr.errors import SettingsError, SnapshotError
 from voicewire.asr.gate import SpeechGate, VoiceState
+from voicewire.asr.identity import Identity
 from voicewire.asr.loudness import Loudness
 from voicewire.asr.mel import MelState
 from voicewire.asr.settings import StreamSettings
@@ -24,22 +25,13 @@ from voicewire.asr.slots import Slots
 from voicewire.asr.stream import FlushMark, SettingsMark, Stream
 from voicewire.asr.tokens import Vocabulary
 from voicewire.asr.utterance import Utterance
+from voicewire.asr.watchdog import Watchdog
 from voicewire.asr.window import Window
 from voicewire.asr.words import SpokenToken
 
-FORMAT = "voicewire.stream.1"
+FORMAT = "voicewire.stream.2"
 HEADER = "voicewire"
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a snapshot must share with the recogniser that restores it: SHA-256 of weights and adapter, and the
-    number type."""
-
-    model: str
-    adapter: str
-    dtype: str
 
 
 def save_stream(stream: Stream, slots: Slots, identity: Identity) -> bytes:
@@ -79,6 +71,7 @@ def _facts(stream: Stream) -> dict[str, Any]:
         "draft": stream.draft,
         "unsent": [asdict(token) for token in stream.unsent],
         "utterance": asdict(stream.utterance),
+        "watchdog": asdict(stream.watchdog),
         "tail_shown": stream.tail_shown,
         "row_samples": stream.row_samples,
     }
@@ -174,6 +167,7 @@ def _stream(snapshot: Snapshot, slot: int, vocabulary: Vocabulary, slots: Slots)
         draft=[int(token) for token in facts["draft"]],
         unsent=[SpokenToken(**token) for token in facts["unsent"]],
         utterance=Utterance(**facts["utterance"]),
+        watchdog=Watchdog(**facts["watchdog"]),
         tail_shown=bool(facts["tail_shown"]),
         row_samples=int(facts["row_samples"]),
     )

@@ -20,8 +20,8 @@ from voicewire.asr.batch import BatchTranscriber
 from voicewire.asr.effort import Effort
 from voicewire.asr.errors import CapacityError
 from voicewire.asr.events import Event
+from voicewire.asr.identity import Identity
 from voicewire.asr.settings import StreamSettings
-from voicewire.asr.snapshot import Identity
 
 Made = TypeVar("Made")
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from voicewire.asr.events import Event, Flushed
+from voicewire.asr.identity import Identity
 from voicewire.asr.settings import SAMPLE_RATE, StreamSettings
 from voicewire.streaming.decoding import Samples
 from voicewire.streaming.settings import ServerSettings
@@ -19,6 +20,8 @@ class Recogniser(Protocol):
 
     @property
     def model_name(self) -> str: ...
+    @property
+    def identity(self) -> Identity: ...
     @property
     def capacity(self) -> int: ...
     @property
