@@ -23,3 +23,7 @@ class CapacityError(AsrError):
 
 class SnapshotError(AsrError, ValueError):
     """A snapshot is damaged, or was taken from another model, adapter or version."""
+
+
+class RecogniserLostError(AsrError):
+    """A recogniser is gone, with all its streams: another one must be loaded."""

@@ -114,7 +114,7 @@ async def test_reports_come_in_order_in_the_event_loop(
     assert progress[-1] == 48_000
     assert listener.threads == {threading.get_ident()}
     assert recogniser.thread is not None
-    assert recogniser.thread.name == "voicewire-engine"
+    assert recogniser.thread.name == "voicewire-recogniser"
     listener.seat.give_back()
     await seats_free(engine)
     assert recogniser.free_slots == 3
@@ -334,15 +334,14 @@ async def test_nobody_is_let_in_before_the_model_is_warm() -> None:
 
 
 async def test_a_model_that_cannot_be_loaded_again_ends_those_who_wait() -> None:
-    made = [ScriptedRecogniser()]
+    recogniser = ScriptedRecogniser()
+    made = [recogniser]
     engine = Engine(lambda: made.pop(0), 4)
     engine.start()
     engine.wait_ready(10)
     waiting, open_one = Listener(), Listener().open(engine)
     assert engine.reserve(waiting) is not None
     await open_one.until(lambda: open_one.reports == [Opened()])
-    recogniser = engine._recogniser
-    assert isinstance(recogniser, ScriptedRecogniser)
     recogniser.break_closes = True
     assert open_one.seat is not None
     open_one.seat.give_back()
