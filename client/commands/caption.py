@@ -108,12 +108,12 @@ def save_format(save: Path | None) -> SubtitleFormat | None:
     """The format that a file's name asks for. Raises CommandError before anything is heard in vain."""
     if save is None:
         return None
-    suffix = save.suffix.removeprefix(".").lower()
-    if suffix not in set(SubtitleFormat):
+    forms = [form for form in SubtitleFormat if save.name.lower().endswith(f".{form}")]
+    if not forms:
         raise CommandError(f"--save {save}: name a file in .{', .'.join(SubtitleFormat)}")
     if not save.parent.is_dir():
         raise CommandError(f"--save {save}: there is no folder {save.parent}")
-    return SubtitleFormat(suffix)
+    return max(forms, key=len)
 
 
 def open_playback(source: str, speed: float, rate: int | None, device: str | None) -> Playback:

@@ -44,12 +44,34 @@ class CueRules:
 
 
 @dataclass(frozen=True, slots=True)
+class CueWord:
+    """A word of a cue, with its punctuation, and when it is spoken.
+
+    Attributes:
+        spaced: whether a space stands before it.
+    """
+
+    text: str
+    spaced: bool
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Cue:
-    """One subtitle."""
+    """One subtitle.
+
+    Attributes:
+        lines: its text.
+        words: the same word by word, shape = (lines, words of the line).
+        speaker: whose words they are, where that is known.
+    """
 
     start_s: float
     end_s: float
     lines: tuple[str, ...]
+    words: tuple[tuple[CueWord, ...], ...] = ()
+    speaker: str | None = None
 
     @property
     def text(self) -> str:
@@ -105,7 +127,15 @@ def lay_out(words: Sequence[WordItem], rules: CueRules = DEFAULT_RULES) -> list[
         reading_s = layout.width(first, last) / rules.reading_speed
         wanted_s = max(tokens[last - 1].end_s, start_s + max(rules.shortest_s, reading_s))
         end_s = min(wanted_s, next_s, start_s + rules.longest_s)
-        cues.append(Cue(round(start_s, 3), round(end_s, 3), layout.lines(first, last)))
+        lines = layout.lines(first, last)
+        cues.append(
+            Cue(
+                round(start_s, 3),
+                round(end_s, 3),
+                tuple(layout.text(*line) for line in lines),
+                tuple(layout.words(*line) for line in lines),
+            )
+        )
     return cues
 
 
@@ -210,13 +240,13 @@ class _Layout:
         too_short = max(0.0, self.rules.shortest_s - shown_s)
         return 4.0 * too_short + 0.2 * min(20.0, max(0.0, speed - self.rules.reading_speed))
 
-    def lines(self, first: int, last: int) -> tuple[str, ...]:
-        """The text of a cue, folded into lines of about one length."""
+    def lines(self, first: int, last: int) -> tuple[tuple[int, int], ...]:
+        """The tokens of a cue, folded into lines of about one length."""
         folds = self._fold(first, last)
         if not folds or folds == [last]:
-            return (self._text(first, last),)
+            return ((first, last),)
         fold = min(folds, key=lambda middle: self._fold_cost(first, middle, last))
-        return self._text(first, fold), self._text(fold, last)
+        return (first, fold), (fold, last)
 
     def _fold(self, first: int, last: int) -> list[int]:
         """Where the second line may begin; `[last]` when one line is enough, nothing when two are too few."""
@@ -239,6 +269,14 @@ class _Layout:
         favour = 8 * token.ends_clause + 12 * token.ends_sentence - 6 * token.is_small
         return abs(above - below) + (3 if above > below else 0) - favour
 
-    def _text(self, first: int, last: int) -> str:
+    def text(self, first: int, last: int) -> str:
+        """One line."""
         parts = [" " * token.spaced + token.text for token in self.tokens[first:last]]
         return "".join(parts).strip()
+
+    def words(self, first: int, last: int) -> tuple[CueWord, ...]:
+        """The words of one line."""
+        return tuple(
+            CueWord(token.text, token.spaced and number > 0, token.start_s, token.end_s)
+            for number, token in enumerate(self.tokens[first:last])
+        )

@@ -8,11 +8,16 @@ from voicewire.streaming.messages import Done, EndpointMessage, TranscriptMessag
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of speech that belongs together: an utterance of a stream, or a segment of Whisper's."""
+    """A stretch of speech that belongs together: an utterance of a stream, or a segment of Whisper's.
+
+    Attributes:
+        speaker: who speaks, where the recording has a channel for each speaker.
+    """
 
     start_s: float
     end_s: float
     words: tuple[WordItem, ...]
+    speaker: str | None = None
 
     @property
     def text(self) -> str:
@@ -21,11 +26,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class TimedTranscript:
-    """The words of one recording, in order, with their times in seconds."""
+    """The words of one recording, in order, with their times in seconds.
+
+    Attributes:
+        language: that is spoken.
+        task: ``transcribe``, or ``translate`` where the words are English whatever is spoken.
+    """
 
     language: str
     duration_s: float
     segments: tuple[Segment, ...]
+    task: str = "transcribe"
 
     @property
     def words(self) -> tuple[WordItem, ...]:
