@@ -4,11 +4,13 @@
 
 Three ways through the same clips: the audio itself (as a stream of 300:1200), the encoder's features without
 quantising, and the tokens of each codec at each of its bitrates; each clip is a stream of its own that is flushed.
-Differences are against the features. For each codebook also how evenly it is used (perplexity, of 1024).
+Differences are against the features. Besides: how evenly each codebook is used (perplexity, of 1024), and what
+encoding costs (processor time over the audio's length).
 """
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,21 +55,28 @@ class SemanticRun:
         self.codecs = [load(transcriber=self.transcriber)]
         self._features = self.transcriber.feature_source.streams(1)
         self._slot = self._features.open()
+        self._busy_s: dict[str, float] = {}
 
-    def ways(self, clips: Sequence[Clip]) -> tuple[list[Way], dict[str, list[float]]]:
-        """All ways through the clips, and each codec's perplexity by codebook."""
+    def judge(self, clips: Sequence[Clip]) -> dict[str, Any]:
+        """Figures of all ways through the clips, and of each codec."""
         found: dict[str, list[WordErrors]] = {}
         uses = {codec.name: np.zeros((codec.codebooks, 2**codec.bits)) for codec in self.codecs}
         for clip in track(clips, description=clips[0].tar):
             for name, text in self._texts(clip, uses).items():
                 found.setdefault(name, []).append(count_errors(clip.text, text))
-        ways = [Way(name, errors) for name, errors in found.items()]
-        return ways, {name: [_perplexity(row) for row in rows] for name, rows in uses.items()}
+        audio_s = sum(clip.duration for clip in clips)
+        return {
+            "ways": figures([Way(name, errors) for name, errors in found.items()]),
+            "perplexity": {name: [_perplexity(row) for row in rows] for name, rows in uses.items()},
+            "encoding": {name: self._busy_s.pop(name) / audio_s for name in uses},
+        }
 
     def _texts(self, clip: Clip, uses: dict[str, np.ndarray]) -> dict[str, str]:
         texts = {"audio": self._hear(clip), "features": self._read(self._heard(clip))}
         for codec in self.codecs:
+            began = time.process_time()
             tokens = codec.encode(clip.samples)
+            self._busy_s[codec.name] = self._busy_s.get(codec.name, 0.0) + time.process_time() - began
             for row, codes in zip(uses[codec.name], tokens.codes.T, strict=True):
                 np.add.at(row, codes, 1)
             for count in codec.choices:
@@ -153,12 +162,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = {}
     for path in args.data:
         tar = SpeechTar(path)
-        ways, perplexity = run.ways(list(tar.clips(args.limit)))
-        report[tar.name] = {"ways": figures(ways), "perplexity": perplexity}
+        report[tar.name] = run.judge(list(tar.clips(args.limit)))
         write_report(args.json, report, {"limit": args.limit, "precision": run.transcriber.precision.name})
     console: Console = wide_console()
     console.print(markdown(report))
-    console.print_json(json.dumps({name: one["perplexity"] for name, one in report.items()}))
+    for name, one in report.items():
+        console.print_json(json.dumps({name: {key: one[key] for key in ("perplexity", "encoding")}}))
     if args.markdown:
         replace_section(args.markdown, "semantic", markdown(report))
 

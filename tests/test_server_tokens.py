@@ -1,10 +1,11 @@
-"""Codec tokens over real sockets, with the real recogniser, the real client and Lyra: out, in, both at once."""
+"""Codec tokens over real sockets, with the real recogniser and client, Lyra and a codec of words: out, in, both."""
 
 import asyncio
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,14 @@ def codec() -> Codec:
 
 
 @pytest.fixture(scope="module")
-def server(codec: Codec) -> Iterator[RunningServer]:
-    engine = Engine(loader(SETTINGS), SETTINGS.max_sessions, lambda: {codec.name: codec})
+def of_words() -> Codec:
+    return codecs_at_hand.codec("whisper_semantic")
+
+
+@pytest.fixture(scope="module")
+def server(codec: Codec, of_words: Codec) -> Iterator[RunningServer]:
+    loaded = {codec.name: codec, of_words.name: of_words}
+    engine = Engine(loader(SETTINGS), SETTINGS.max_sessions, lambda: loaded)
     engine.start()
     try:
         with running_server(SETTINGS, engine=engine) as server:
@@ -173,6 +180,15 @@ async def test_sessions_at_once_get_the_tokens_of_each_alone(server: RunningServ
         assert np.array_equal(one.codes, codec.encode(floats(samples), rates[kbps]).codes)
 
 
+async def test_tokens_of_words_are_those_of_the_codec_alone(server: RunningServer, of_words: Codec) -> None:
+    samples = speech(6.0)
+    heard = await hear(
+        server, samples, outputs=["words", "tokens"], codec="whisper_semantic", bitrate_kbps=0.5
+    )
+    assert "printing" in heard.text.lower()
+    assert np.array_equal(heard.codes, of_words.encode(floats(samples), 2).codes)
+
+
 # ---- in
 
 
@@ -195,6 +211,43 @@ async def test_speech_sent_as_tokens_gives_nearly_the_words_of_the_same_audio(
         abs(word.start - starts[word.word.lower()]) for word in heard.words if word.word.lower() in starts
     ]
     assert np.median(apart) < 0.1
+
+
+async def test_tokens_of_words_are_captioned_without_their_sound(
+    server: RunningServer, of_words: Codec, tmp_path: Path
+) -> None:
+    """With things asked before the first one."""
+    samples = speech(18.0)[: 18 * RATE - 77]
+    plain = await hear(server, samples)
+    path = written(of_words, samples, tmp_path / "talk.vwt", codebooks=4)
+    async with connect(server.url, encoding="tokens") as stream:
+        await stream.configure(chunk_ms=200)
+        assert (await stream.flush()).audio_processed == 0
+        heard = await Heard().listen(stream.feed(token_records(path, piece_s=0.7)))
+        done = await stream.close()
+    assert done.totals.audio_s == pytest.approx(len(samples) / RATE, abs=1e-3)
+    errors = count_errors(plain.text, heard.text)
+    assert errors.words > 30
+    assert errors.rate is not None
+    assert errors.rate <= 0.25, heard.text
+    starts = {word.word.lower(): word.start for word in plain.words}
+    apart = [
+        abs(word.start - starts[word.word.lower()]) for word in heard.words if word.word.lower() in starts
+    ]
+    assert np.median(apart) < 0.1
+
+
+async def test_tokens_of_words_can_become_neither_sound_nor_other_tokens(
+    server: RunningServer, of_words: Codec
+) -> None:
+    tokens = of_words.encode(floats(speech(3.0)))
+    records = RecordWriter(Hello.of(of_words))
+    whole = [records.begin(), *records.write(tokens)]
+    assert await refused(server, whole, outputs=["words", "tokens"]) == "unsupported_setting"
+    late = RecordWriter(Hello.of(of_words))
+    late_records = [late.begin(), *late.write(replace(tokens, first_frame=7))]
+    assert await refused(server, late_records) == "bad_tokens"
+    assert await refused(server, whole) == "done"
 
 
 async def test_tokens_become_tokens_of_another_bitrate(
@@ -229,10 +282,10 @@ async def test_malformed_tokens_end_their_own_session_alone(server: RunningServe
     assert np.array_equal(heard.codes, codec.encode(floats(samples)).codes)
 
 
-async def refused(server: RunningServer, records: list[bytes]) -> str:
+async def refused(server: RunningServer, records: list[bytes], **start: object) -> str:
     """The code of the error with which the server ends a session of these messages."""
     try:
-        async with connect(server.url, encoding="tokens") as stream:
+        async with connect(server.url, encoding="tokens", **start) as stream:  # type: ignore[arg-type]
             for record in records:
                 await stream.send(record)
             await stream.close()
@@ -242,7 +295,7 @@ async def refused(server: RunningServer, records: list[bytes]) -> str:
 
 
 async def test_what_the_server_has_not_loaded_is_refused_by_name(server: RunningServer) -> None:
-    with pytest.raises(ServerError, match="those loaded: lyra_v2") as error:
+    with pytest.raises(ServerError, match="those loaded: lyra_v2, whisper_semantic") as error:
         async with connect(server.url, outputs=["tokens"], codec="encodec_24khz"):
             pass
     assert error.value.code == "codec_unavailable"
