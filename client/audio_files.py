@@ -1,4 +1,6 @@
-"""Audio from files and standard input: any format that soundfile or PyAV reads, as blocks of mono float32."""
+"""Audio from files and standard input: any format that soundfile or PyAV reads, as blocks of float32: mono, or the
+channels apart.
+"""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -30,9 +32,13 @@ MPEG_SUFFIXES = frozenset((".mp1", ".mp2", ".mp3", ".mpga"))
 
 
 class _Reader(Protocol):
-    """One way of reading; `pieces` may raise AudioFileError or the library's own errors."""
+    """One way of reading; `pieces` may raise AudioFileError or the library's own errors.
+
+    Pieces are (samples, channels), any number of samples.
+    """
 
     sample_rate: int
+    channels: int
     duration_s: float | None
 
     def pieces(self) -> Iterator[Block]: ...
@@ -46,6 +52,7 @@ class AudioFile(AbstractContextManager["AudioFile"]):
         name: the file as it was named.
         encoding: as which its blocks are sent.
         sample_rate: of the samples that `blocks` gives, in Hz.
+        channels: how many the file has.
         duration_s: as the file states it; None where it does not.
     """
 
@@ -54,6 +61,7 @@ class AudioFile(AbstractContextManager["AudioFile"]):
     def __init__(self, name: str, reader: _Reader, sample_rate: int) -> None:
         self.name = name
         self.sample_rate = sample_rate
+        self.channels = reader.channels
         self.duration_s = reader.duration_s
         self._reader = reader
 
@@ -63,7 +71,16 @@ class AudioFile(AbstractContextManager["AudioFile"]):
         Each block is ``(samples,)`` float32 from -1 to 1, the average of the channels. Raises AudioFileError where
         the file is damaged, or holds no sound at all.
         """
-        pieces = self._reader.pieces()
+        pieces = (piece.mean(axis=1, dtype=np.float32) for piece in self._reader.pieces())
+        yield from self._cut(pieces, block_s)
+
+    def channel_blocks(self, block_s: float = BLOCK_S) -> Iterator[Block]:
+        """As `blocks`, with the channels apart: each block is ``(channels, samples)``."""
+        for block in self._cut(self._reader.pieces(), block_s):
+            yield np.ascontiguousarray(block.T)
+
+    def _cut(self, pieces: Iterable[Block], block_s: float) -> Iterator[Block]:
+        """Pieces at the file's own rate, whose first axis is time, as blocks at ours."""
         if self.sample_rate != self._reader.sample_rate:
             pieces = _resampled(pieces, self._reader.sample_rate, self.sample_rate)
         empty = True
@@ -93,9 +110,13 @@ class AudioFile(AbstractContextManager["AudioFile"]):
 
 
 def open_audio(
-    path: str | Path, *, raw_rate: int | None = None, rates: tuple[int, int] = (1, 1_000_000)
+    path: str | Path,
+    *,
+    raw_rate: int | None = None,
+    rates: tuple[int, int] = (1, 1_000_000),
+    track: int | None = None,
 ) -> AudioFile:
-    """Opens a file, a video's first audio track, or standard input::
+    """Opens a file, an audio track of a video, or standard input::
 
         with open_audio("talk.mp4") as audio:
             for block in audio.blocks():
@@ -105,20 +126,21 @@ def open_audio(
         path: the file, or ``-`` for standard input.
         raw_rate: the input has no header: it is signed 16-bit little-endian samples of one channel at this rate.
         rates: audio at a rate outside these bounds is resampled to 16 kHz.
+        track: which of the audio tracks, from 1 on; None is the first.
 
     Raises:
-        AudioFileError: there is no such file, or it is not audio; the message says why.
+        AudioFileError: there is no such file, track, or it is not audio; the message says why.
     """
     name = "standard input" if str(path) == STDIN else str(path)
-    reader = _open_reader(path, name, raw_rate)
+    reader = _open_reader(path, name, raw_rate, track)
     low, high = rates
     return AudioFile(name, reader, reader.sample_rate if low <= reader.sample_rate <= high else 16_000)
 
 
-def _open_reader(path: str | Path, name: str, raw_rate: int | None) -> _Reader:
+def _open_reader(path: str | Path, name: str, raw_rate: int | None, track: int | None) -> _Reader:
     if str(path) == STDIN:
         pipe = _Pipe(sys.stdin.fileno(), closes=False)
-        return _RawReader(pipe, raw_rate) if raw_rate else _open_container(pipe, name)
+        return _RawReader(pipe, raw_rate) if raw_rate else _open_container(pipe, name, track or 1)
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -130,7 +152,8 @@ def _open_reader(path: str | Path, name: str, raw_rate: int | None) -> _Reader:
         raise AudioFileError(f"{name} cannot be read: {error.strerror or error}") from error
     if raw_rate:
         return _RawReader(_Pipe(path), raw_rate)
-    if path.suffix.lower() not in MPEG_SUFFIXES:
+    # libsndfile knows no tracks.
+    if path.suffix.lower() not in MPEG_SUFFIXES and (track or 1) == 1:
         try:
             return _SoundFileReader(soundfile.SoundFile(path))
         except (
@@ -138,20 +161,20 @@ def _open_reader(path: str | Path, name: str, raw_rate: int | None) -> _Reader:
             TypeError,
         ):  # TypeError: a name in .raw, which says nothing of its rate
             pass
-    return _open_container(path.resolve(), name)
+    return _open_container(path.resolve(), name, track or 1)
 
 
 class _SoundFileReader:
     def __init__(self, sound: soundfile.SoundFile) -> None:
         self._sound = sound
-        self.sample_rate = int(sound.samplerate)
+        self.sample_rate, self.channels = int(sound.samplerate), int(sound.channels)
         # libsndfile says the largest number there is where it cannot know.
         known = 0 < sound.frames < 2**62
         self.duration_s: float | None = sound.frames / sound.samplerate if known else None
 
     def pieces(self) -> Iterator[Block]:
         while len(block := self._sound.read(self.sample_rate // 2, dtype="float32", always_2d=True)):
-            yield block.mean(axis=1, dtype=np.float32)
+            yield block
 
     def close(self) -> None:
         self._sound.close()
@@ -162,7 +185,7 @@ class _RawReader:
 
     def __init__(self, file: "_Pipe", sample_rate: int) -> None:
         self._file = file
-        self.sample_rate = sample_rate
+        self.sample_rate, self.channels = sample_rate, 1
         self.duration_s: float | None = None
 
     def pieces(self) -> Iterator[Block]:
@@ -171,7 +194,7 @@ class _RawReader:
             data = odd + data
             whole = len(data) // 2 * 2
             odd = data[whole:]
-            yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(32768.0)
+            yield np.frombuffer(data[:whole], "<i2").astype(np.float32)[:, None] / np.float32(32768.0)
 
     def close(self) -> None:
         self._file.close()
@@ -190,28 +213,34 @@ class _Pipe:
         self._file.close()
 
 
-def _open_container(source: Path | _Pipe, name: str) -> "_ContainerReader":
+def _open_container(source: Path | _Pipe, name: str, track: int) -> "_ContainerReader":
     try:
         container = av.open(str(source) if isinstance(source, Path) else source, mode="r")
     except _LIBRARY_ERRORS as error:
         raise AudioFileError(f"{name} is not audio that can be read: {_reason(error)}") from error
-    if not container.streams.audio:
+    tracks = len(container.streams.audio)
+    if tracks < track:
         container.close()
-        raise AudioFileError(f"{name} has no audio track")
+        raise AudioFileError(
+            f"{name} has no audio track {track}: the last one is {tracks}"
+            if tracks
+            else f"{name} has no audio track"
+        )
     try:
-        return _ContainerReader(container)
+        return _ContainerReader(container, container.streams.audio[track - 1])
     except _LIBRARY_ERRORS as error:
         container.close()
         raise AudioFileError(f"{name} is not audio that can be read: {_reason(error)}") from error
 
 
 class _ContainerReader:
-    """The first audio track of anything that FFmpeg opens."""
+    """An audio track of anything that FFmpeg opens."""
 
-    def __init__(self, container: Any) -> None:
+    def __init__(self, container: Any, stream: Any) -> None:
         self._container = container
-        self._stream = container.streams.audio[0]
+        self._stream = stream
         self.sample_rate = int(self._stream.codec_context.sample_rate)
+        self.channels = int(self._stream.codec_context.channels)
         if self.sample_rate <= 0:
             raise ValueError("its audio track states no sample rate")
         self.duration_s: float | None = None
@@ -237,12 +266,16 @@ class _ContainerReader:
                 if frame.pts is not None:
                     due = int((frame.pts * frame.time_base - start_s) * self.sample_rate)
                     if GAP_S < (due - position) / self.sample_rate < LONGEST_GAP_S:
-                        yield from _silence(due - position, self.sample_rate)
+                        yield from self._silence(due - position)
                         position = due
                 for part in planar.resample(frame):
-                    block: Block = part.to_ndarray().mean(axis=0, dtype=np.float32)
+                    block: Block = part.to_ndarray().T
                     position += len(block)
                     yield block
+
+    def _silence(self, samples: int) -> Iterator[Block]:
+        for start in range(0, samples, self.sample_rate):
+            yield np.zeros((min(self.sample_rate, samples - start), self.channels), np.float32)
 
     def close(self) -> None:
         self._container.close()
@@ -256,11 +289,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, av.FFmpegError):
         return str(error.strerror).lower()
     return str(getattr(error, "error_string", error)).rstrip(".")
-
-
-def _silence(samples: int, sample_rate: int) -> Iterator[Block]:
-    for start in range(0, samples, sample_rate):
-        yield np.zeros(min(sample_rate, samples - start), np.float32)
 
 
 def _recut(pieces: Iterable[Block], block_samples: int) -> Iterator[Block]:
@@ -282,18 +310,31 @@ def _recut(pieces: Iterable[Block], block_samples: int) -> Iterator[Block]:
 
 def _resampled(pieces: Iterable[Block], source_rate: int, target_rate: int) -> Iterator[Block]:
     """By FFmpeg's resampler, which a bare install has."""
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=target_rate)
-
-    def converted(frame: Any) -> Iterator[Block]:
-        for part in resampler.resample(frame):
-            yield part.to_ndarray()[0]
-
+    resampler: Any = None
     position = 0
+
+    def converted(frame: Any, shape: tuple[int, ...]) -> Iterator[Block]:
+        for part in resampler.resample(frame):
+            yield part.to_ndarray().reshape(-1, *shape)
+
+    shape: tuple[int, ...] = ()
     for piece in pieces:
         if not len(piece):
             continue
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece)[None], format="flt", layout="mono")
+        if resampler is None:
+            shape = piece.shape[1:]
+            layout = _layout(*shape)
+            resampler = av.AudioResampler(format="flt", layout=layout, rate=target_rate)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(piece).reshape(1, -1), format="flt", layout=layout
+        )
         frame.sample_rate, frame.pts, frame.time_base = source_rate, position, Fraction(1, source_rate)
         position += len(piece)
-        yield from converted(frame)
-    yield from converted(None)
+        yield from converted(frame, shape)
+    if resampler is not None:
+        yield from converted(None, shape)
+
+
+def _layout(channels: int = 1) -> str:
+    """FFmpeg's name of so many channels."""
+    return {1: "mono", 2: "stereo"}.get(channels, f"{channels}c")

@@ -95,6 +95,57 @@ FORMATS = [
 ]
 
 
+def two_tones(rate: int) -> np.ndarray:
+    """The tone on the left, the same a quarter as loud on the right."""
+    samples = tone(rate, 2)
+    samples[:, 1] *= 0.25
+    return samples
+
+
+@pytest.mark.parametrize(("suffix", "codec", "rate", "channels"), [one for one in FORMATS if one[3] == 2])
+def test_channels_come_apart(tmp_path: Path, suffix: str, codec: str, rate: int, channels: int) -> None:
+    path = encode(tmp_path / f"two.{suffix}", codec, two_tones(rate), rate)
+    with open_audio(path, rates=(8_000, 48_000)) as audio:
+        assert audio.channels == 2
+        blocks = list(audio.channel_blocks())
+        rate = audio.sample_rate
+    assert rate <= 48_000
+    left, right = np.concatenate(blocks, axis=1)
+    middle = slice(int(0.8 * rate), int(1.2 * rate))
+    assert np.sqrt(np.mean(left[middle] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.1)
+    assert np.sqrt(np.mean(right[middle] ** 2)) == pytest.approx(0.125 / np.sqrt(2), rel=0.2)
+    assert onset_s(left, rate) == pytest.approx(TONE_AT_S, abs=0.04)
+
+
+def test_more_channels_than_ears(tmp_path: Path) -> None:
+    samples = tone(96_000, 5) * np.array([1, 0.8, 0.6, 0.4, 0.2], np.float32)
+    soundfile.write(tmp_path / "five.wav", samples, 96_000)
+    with open_audio(tmp_path / "five.wav", rates=(8_000, 48_000)) as audio:
+        assert audio.channels == 5
+        five = np.concatenate(list(audio.channel_blocks()), axis=1)
+    assert five.shape[1] == pytest.approx(LENGTH_S * 16_000, abs=50)
+    assert np.abs(five).max(axis=1) == pytest.approx([0.5, 0.4, 0.3, 0.2, 0.1], rel=0.1)
+
+
+def test_another_track_of_a_video(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
+        for stream, loud in zip(streams, (0.1, 0.5), strict=True):
+            samples = np.full((1, 16_000), loud * 32_767, np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 16_000, 0, Fraction(1, 16_000)
+            container.mux(stream.encode(frame))
+    assert read(path)[0].mean() == pytest.approx(0.1, abs=0.01)
+    assert read(path, track=2)[0].mean() == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(AudioFileError, match="no audio track 3: the last one is 2"):
+        open_audio(path, track=3)
+    soundfile.write(tmp_path / "one.wav", tone(16_000), 16_000)
+    assert len(read(tmp_path / "one.wav", track=1)[0]) == LENGTH_S * 16_000
+    with pytest.raises(AudioFileError, match="no audio track 2"):
+        open_audio(tmp_path / "one.wav", track=2)
+
+
 @pytest.mark.parametrize(("suffix", "codec", "rate", "channels"), FORMATS)
 def test_every_format_gives_its_samples_at_their_time(
     tmp_path: Path, suffix: str, codec: str, rate: int, channels: int
