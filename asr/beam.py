@@ -6,7 +6,7 @@ a text less probable, and words would be lost. Texts of different lengths are co
 tokens.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from voicewire.asr.decoder import Feed, TokenDecoder
 from voicewire.asr.greedy import Decoded, Request
+from voicewire.asr.keyterms import Place
 
 MARGIN = 6.0  # natural logarithm: a hypothesis this much less likely than the best that ended is given up
 
@@ -24,11 +25,14 @@ class Hypothesis:
 
     Attributes:
         tokens: without the wait that ends it.
-        score: natural logarithm of how likely they are, given that at none of them the decoder waits.
+        score: natural logarithm of how likely they are, given that at none of them the decoder waits, and the
+            bonus for keyterms.
+        place: where the text with them stands among the keyterms.
     """
 
     tokens: tuple[int, ...]
     score: float
+    place: Place = field(default_factory=Place)
 
     @property
     def mean(self) -> float:
@@ -61,11 +65,11 @@ class BeamDecoder:
         self._copy_prefix(request)
         feed = request.feed(())._replace(slot=self.spare.start, audio=request.slot)
         rows = self.decoder.run([feed]).logits
-        active, ended = [Hypothesis((), 0.0)], list[Hypothesis]()
+        active, ended = [Hypothesis((), 0.0, _place(request))], list[Hypothesis]()
         logits = [_log_probabilities(request, rows[0], 0)[-1]]
         while True:
             over = [_ends(request, one, row) for one, row in zip(active, logits, strict=True)]
-            ended += [one for one, end in zip(active, over, strict=True) if end]
+            ended += [_ended(request, one) for one, end in zip(active, over, strict=True) if end]
             grown = _grow(request, active, logits, over, width)
             if ended:
                 bar = max(one.score for one in ended) - MARGIN
@@ -111,14 +115,41 @@ def _grow(
         if end:
             continue
         going_on = float(torch.log1p(-row[request.vocabulary.wait].exp()))
-        scores, tokens = row.topk(width + 1)
+        scores, tokens = _favouring(request, one, row).topk(width + 1)
         pairs = zip(scores.tolist(), tokens.tolist(), strict=True)
         choices = islice(((s, t) for s, t in pairs if t != request.vocabulary.wait), width)
-        grown += [
-            (Hypothesis((*one.tokens, token), one.score + score - going_on), parent)
-            for score, token in choices
-        ]
+        grown += [(_longer(request, one, token, score - going_on), parent) for score, token in choices]
     return sorted(grown, key=lambda each: (-each[0].score, each[0].tokens))[:width]
+
+
+def _place(request: Request) -> Place:
+    """Where the prefix stands among the keyterms."""
+    text = request.prefix[len(request.prefix) - request.text :]
+    return request.keyterms.place(text) if request.keyterms else Place()
+
+
+def _favouring(request: Request, one: Hypothesis, row: Tensor) -> Tensor:
+    """Log probabilities of what may follow, with the bonus for keyterms."""
+    if request.keyterms is None:
+        return row
+    favoured = request.keyterms.favoured(one.place)
+    return row.index_add(0, favoured, row.new_full(favoured.shape, request.keyterms.bonus))
+
+
+def _longer(request: Request, one: Hypothesis, token: int, gain: float) -> Hypothesis:
+    if request.keyterms is None:
+        return Hypothesis((*one.tokens, token), one.score + gain)
+    place, lost = request.keyterms.follow(one.place, token)
+    gain -= min(lost, len(one.tokens)) * request.keyterms.bonus
+    return Hypothesis((*one.tokens, token), one.score + gain, place)
+
+
+def _ended(request: Request, one: Hypothesis) -> Hypothesis:
+    """A hypothesis that waits: half a word of a keyterm is none."""
+    if request.keyterms is None:
+        return one
+    lost = min(request.keyterms.given_up(one.place), len(one.tokens))
+    return replace(one, score=one.score - lost * request.keyterms.bonus)
 
 
 def _log_probabilities(request: Request, logits: Tensor, said: int) -> Tensor:

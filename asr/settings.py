@@ -1,5 +1,6 @@
 """What one stream may choose."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from voicewire.asr.errors import SettingsError
@@ -9,6 +10,8 @@ FRAME_MS = 20  # of an encoder frame
 FRAME_S = FRAME_MS / 1000
 LOOKAHEAD_MS = 400
 FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
+MOST_KEYTERMS = 100
+LONGEST_KEYTERM = 60  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class StreamSettings:
             so that the encoder's frames at a block's end are not blind to what follows. None: 400, but 0 where
             `commit_ms` equals `chunk_ms`.
         gate: whether silence is kept from the decoder. Off only for tests and measurements.
+        keyterms: names and terms that are likely to be said, as they are to be written: at most 100, of at most 60
+            characters each. Every one makes it a little likelier that words are heard as one.
     """
 
     chunk_ms: int = 300
@@ -37,6 +42,7 @@ class StreamSettings:
     beam: int = 1
     lookahead_ms: int | None = None
     gate: bool = True
+    keyterms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check("chunk_ms", self.chunk_ms, 100, 300, FRAME_MS)
@@ -45,6 +51,7 @@ class StreamSettings:
             _check("lookahead_ms", self.lookahead_ms, 0, 600, FRAME_MS)
         _check("endpoint_ms", self.endpoint_ms, 200, 10_000, 1)
         _check("beam", self.beam, 1, 8, 1)
+        object.__setattr__(self, "keyterms", _checked_terms(self.keyterms))
         if self.commit_ms < self.chunk_ms:
             raise SettingsError(
                 f"commit_ms ({self.commit_ms}) must be at least chunk_ms ({self.chunk_ms}): "
@@ -83,3 +90,16 @@ def _check(name: str, value: int, low: int, high: int, step: int) -> None:
     if not low <= value <= high or value % step:
         multiple = f", a multiple of {step}" if step > 1 else ""
         raise SettingsError(f"{name} must be {low} to {high}{multiple}, not {value}")
+
+
+def _checked_terms(terms: Iterable[str]) -> tuple[str, ...]:
+    """The terms with single spaces."""
+    terms = tuple(" ".join(term.split()) for term in terms)
+    if len(terms) > MOST_KEYTERMS:
+        raise SettingsError(f"keyterms: at most {MOST_KEYTERMS} terms, not {len(terms)}")
+    for term in terms:
+        if len(term) > LONGEST_KEYTERM:
+            raise SettingsError(f"keyterms: {term[:20]}... has more than {LONGEST_KEYTERM} characters")
+        if not (term.isprintable() and any(character.isalnum() for character in term)):
+            raise SettingsError(f"keyterms: {term!r} is no word that can be said")
+    return terms

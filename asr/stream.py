@@ -19,6 +19,7 @@ from voicewire.asr.encoder import Block, ConvState
 from voicewire.asr.events import DecoderReset, Event, Flushed, SpeechStarted, Transcript, Word
 from voicewire.asr.gate import SpeechGate, VoiceState
 from voicewire.asr.greedy import Decoded, Request
+from voicewire.asr.keyterms import Keyterms
 from voicewire.asr.loudness import Loudness
 from voicewire.asr.mel import MelState
 from voicewire.asr.repetition import repeated
@@ -104,6 +105,7 @@ class Stream:
         unsent: committed tokens that do not make a whole character yet.
         effort: what is done for it beyond its committed words.
         row_samples: samples that a row of the queue stands for: 1 of audio, 320 where it is fed with features.
+        keyterms: those of the settings.
     """
 
     slot: int
@@ -126,6 +128,10 @@ class Stream:
     tail_shown: bool = False
     row_samples: int = 1
     effort: Effort = FULL
+    keyterms: Keyterms | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keyterms = Keyterms.of(self.settings.keyterms, self.vocabulary)
 
     @classmethod
     def begin(cls, slot: int, settings: StreamSettings, vocabulary: Vocabulary) -> "Stream":
@@ -172,6 +178,8 @@ class Stream:
         """New settings hold for the audio before the mark that was not looked at yet, too: it belongs to the
         tick.
         """
+        if mark.settings.keyterms != self.settings.keyterms:
+            self.keyterms = Keyterms.of(mark.settings.keyterms, self.vocabulary)
         self.settings = mark.settings
         self.queue.remove(mark)
 
@@ -287,6 +295,7 @@ class Stream:
             visible=visible,
             budget=LEAST_TOKENS + int(audio_s * TOKENS_PER_S),
             passes=TAIL_PASSES if kind is Kind.TAIL else None,
+            keyterms=self.keyterms,
         )
 
     # ---- its outcome
