@@ -135,14 +135,18 @@ class Stream:
             flush_id = f"flush-{self._flush_count}"
         if flush_id in self._flushes:
             raise SettingError(f"a flush called {flush_id!r} is still under way: choose another id")
-        request = checked(Flush, id=flush_id)
         answer = self._flushes[flush_id] = asyncio.get_running_loop().create_future()
         try:
-            async with self._send_lock:
-                await self._put(request.model_dump_json())
+            await self.request_flush(flush_id)
             return await self._answered(answer)
         finally:
             del self._flushes[flush_id]
+
+    async def request_flush(self, flush_id: str | int | None = None) -> None:
+        """Asks for a flush and goes on: its `flushed` is among the events, behind the words that it brings."""
+        request = checked(Flush, id=flush_id)
+        async with self._send_lock:
+            await self._put(request.model_dump_json())
 
     async def configure(
         self,
