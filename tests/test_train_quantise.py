@@ -7,12 +7,19 @@ import pytest
 import torch
 
 from voicewire.asr import masked
+from voicewire.asr.features import FeatureSource
 from voicewire.asr.model import CausalWhisper
 from voicewire.asr.tokens import Vocabulary
+from voicewire.asr.train.shards import ShardWriter, open_shards
 from voicewire.codecs.train.beginning import begin, decoder_metric, k_means, nearest
 from voicewire.codecs.train.fit import Codebooks, Learner, Trainer
-from voicewire.codecs.train.material import Clip, load_clips, save_clips
+from voicewire.codecs.train.material import Clip, collect_clips, load_clips, save_clips
 from voicewire.codecs.train.reading import Text, keys_and_values, read
+
+
+@pytest.fixture(scope="module")
+def source() -> FeatureSource:
+    return FeatureSource.load()
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +67,9 @@ def test_steps_bring_the_decoder_nearer(model: CausalWhisper, clips: list[Clip])
     quantiser = begin(clips * 30, decoder_metric(model.decoder.cross_kv.weight), 2, 4)
     learner = Learner(quantiser.requires_grad_(), (4,))
     vocabulary = Vocabulary.of(model.dims, "en", model.device)
-    trainer = Trainer(model, torch.zeros(800, 512), vocabulary, [learner], clips * 3)
+    trainer = Trainer(model, torch.zeros(800, 512), vocabulary, learner, clips * 3)
     before = quantiser.from_hidden.weight.clone()
-    losses = [trainer.step(0.0)[0].squares for _ in range(2)]
+    losses = [trainer.step(0.0).squares for _ in range(2)]
     assert np.isfinite(losses).all()
     assert not torch.equal(before, quantiser.from_hidden.weight)
     assert all(torch.isfinite(tensor).all() for tensor in quantiser.state_dict().values())
@@ -77,6 +84,19 @@ def test_entries_follow_and_forgotten_ones_begin_anew(model: CausalWhisper, clip
         chosen = codebooks.quantise(latents, 4)
     assert (latents - chosen).square().mean() < 0.1
     assert codebooks.books is quantiser.books
+
+
+def test_utterances_are_cut_off_where_the_window_ends(source: FeatureSource, tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path, "one")
+    noise = np.random.default_rng(0).normal(0, 0.1, 14 * 16_000).astype(np.float32)
+    writer.add(noise, "long", tokens=[1, 2, 3], begins=[1.0, 5.0, 12.0], due=[1.5, 6.0, 12.5])
+    writer.add(noise[:24_000], "short", tokens=[4], begins=[0.2], due=[0.7])
+    writer.close()
+    long, short = sorted(
+        collect_clips(open_shards([tmp_path]), source, 1.0), key=lambda clip: -len(clip.features)
+    )
+    assert (long.tokens, long.due, len(long.features)) == ([1, 2], [75, 300], 600)
+    assert (short.tokens, short.due, len(short.features)) == ([4], [35], 104)
 
 
 def test_clips_are_kept(clips: list[Clip], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training of quantisers through Whisper's decoder: with their features it should expect what it expects with the
+"""Training of a quantiser through Whisper's decoder: with its features it should expect what it expects with the
 encoder's own, wherever in the text it is and however much it has heard.
 """
 
@@ -112,13 +112,13 @@ class Learner:
 
 
 class Trainer:
-    """Trains quantisers side by side: what the decoder makes of the encoder's own features serves all of them.
+    """Trains a quantiser.
 
     Args:
         model: with weights that torch can differentiate through, not packed; bfloat16 is well enough.
         places: see places.py.
         vocabulary: of the texts' language.
-        learners: at least one.
+        learner: the quantiser.
         clips: see material.py.
     """
 
@@ -127,18 +127,18 @@ class Trainer:
         model: CausalWhisper,
         places: Tensor,
         vocabulary: Vocabulary,
-        learners: Sequence[Learner],
+        learner: Learner,
         clips: Sequence[Clip],
         seed: int = 0,
     ) -> None:
         self.model, self.places, self.vocabulary = model, places, vocabulary
-        self.learners, self.clips = learners, clips
+        self.learner, self.clips = learner, clips
         self.steps = 0
         self._rng = random.Random(seed)
         self._order = self._endlessly()
 
-    def step(self, share: float) -> list[Progress]:
-        """One step of each learner; `share` is how much of the training is over, 0 to 1."""
+    def step(self, share: float) -> Progress:
+        """One step; `share` is how much of the training is over, 0 to 1."""
         clips = [next(self._order) for _ in range(BATCH)]
         texts = [self._text(clip) for clip in clips]
         places = [self.places[: len(clip.features)] for clip in clips]
@@ -149,11 +149,10 @@ class Trainer:
         self.steps += 1
         rate = LEAST_RATE + (RATE - LEAST_RATE) * (1 + math.cos(math.pi * share)) / 2
         rate *= min(1.0, self.steps / WARM_STEPS)
-        return [self._teach(learner, clips, texts, places, kv, expected, rate) for learner in self.learners]
+        return self._teach(clips, texts, places, kv, expected, rate)
 
     def _teach(
         self,
-        learner: Learner,
         clips: list[Clip],
         texts: list[Text],
         places: list[Tensor],
@@ -161,6 +160,7 @@ class Trainer:
         expected: Tensor,
         rate: float,
     ) -> Progress:
+        learner = self.learner
         codebooks = self._rng.choice(learner.choices)
         features, voice, distance = learner.through(clips, codebooks)
         placed = [each + place for each, place in zip(features, places, strict=True)]

@@ -16,9 +16,10 @@ from voicewire.asr.settings import FRAME_SAMPLES, SAMPLE_RATE
 from voicewire.asr.train.shards import Shard, Utterance
 from voicewire.asr.voice_activity import CHUNK_SAMPLES, VoiceActivity, VoiceState
 
-SHORTEST_S, LONGEST_S = 1.5, 11.9  # of an utterance: within one window of the encoder
+SHORTEST_S = 1.5  # of an utterance
+LONGEST_S = 11.9  # what follows is left away: it would be in the encoder's next window
 AFTER_FRAMES = 30  # of silence that follow an utterance
-ROUND = 4  # frames: whole frames of codes at every frame rate
+ROUND = 2  # frames: whole frames of codes
 WINDOW_S = 12.5  # of audio, for a window's places
 
 
@@ -48,7 +49,7 @@ def collect_clips(shards: Sequence[Shard], source: FeatureSource, hours: float, 
     for shard, utterance in _shuffled(shards, seed):
         if left_s <= 0:
             break
-        left_s -= utterance.duration_s
+        left_s -= min(utterance.duration_s, LONGEST_S)
         clips.append(_clip(shard.audio(utterance), utterance, streams, slot, activity))
     return clips
 
@@ -58,7 +59,7 @@ def _shuffled(shards: Sequence[Shard], seed: int) -> Iterator[tuple[Shard, Utter
         (shard, utterance)
         for shard in shards
         for utterance in shard.utterances
-        if utterance.tokens and SHORTEST_S <= utterance.duration_s <= LONGEST_S
+        if utterance.tokens and utterance.duration_s >= SHORTEST_S
     ]
     random.Random(seed).shuffle(fitting)
     return iter(fitting)
@@ -67,16 +68,16 @@ def _shuffled(shards: Sequence[Shard], seed: int) -> Iterator[tuple[Shard, Utter
 def _clip(
     samples: np.ndarray, utterance: Utterance, streams: FeatureStreams, slot: int, activity: VoiceActivity
 ) -> Clip:
+    samples = samples[: round(LONGEST_S * SAMPLE_RATE)]
     features = np.concatenate([streams.push(slot, samples), streams.flush(slot)])
     spoken = -(-len(samples) // FRAME_SAMPLES)
     count = min(len(features), spoken + AFTER_FRAMES) // ROUND * ROUND
     chunks = activity.push(VoiceState(), np.concatenate([samples, np.zeros(2 * CHUNK_SAMPLES, np.float32)]))
     at = ((np.arange(count) + 0.5) * FRAME_SAMPLES / CHUNK_SAMPLES).astype(int)
     voice = chunks[np.minimum(at, len(chunks) - 1)] * (np.arange(count) < spoken)
-    due = [round(due_s * SAMPLE_RATE / FRAME_SAMPLES) for due_s in utterance.due]
-    return Clip(
-        torch.from_numpy(features[:count]).half(), torch.from_numpy(voice).half(), utterance.tokens, due
-    )
+    due = [round(due_s * SAMPLE_RATE / FRAME_SAMPLES) for due_s in utterance.due if due_s <= LONGEST_S]
+    tokens = utterance.tokens[: len(due)]
+    return Clip(torch.from_numpy(features[:count]).half(), torch.from_numpy(voice).half(), tokens, due)
 
 
 def save_clips(clips: Sequence[Clip], path: Path) -> None:

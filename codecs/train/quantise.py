@@ -1,10 +1,10 @@
-"""Makes the quantisers of whisper_semantic for an encoder: Whisper and an adapter.
+"""Makes the quantiser of whisper_semantic for an encoder: Whisper and an adapter.
 
     python -m voicewire.codecs.train.quantise --data PREPARED... --work FOLDER [--adapter PATH] [--minutes 90]
 
-PREPARED are folders that `voicewire train prepare` wrote. In FOLDER it leaves `25hz.safetensors` and
-`12hz.safetensors`, for codecs/shipped/whisper-semantic-1, and the log of the training; a quantiser that lies
-there already is trained further. Where the encoder has no `places.safetensors` yet it makes that alone, for the
+PREPARED are folders that `voicewire train prepare` wrote. In FOLDER it leaves `25hz.safetensors`, for
+codecs/shipped/whisper-semantic-1, and the log of the training; a quantiser that lies there already is trained
+further. Where the encoder has no `places.safetensors` yet it makes that alone, for the
 adapter's folder in asr/shipped: put it there, and run the command again.
 """
 
@@ -30,6 +30,7 @@ from voicewire.asr.tokens import Vocabulary
 from voicewire.asr.train.shards import Shard, open_shards
 from voicewire.asr.weights import load_checkpoint
 from voicewire.asr.window import CAPACITY
+from voicewire.codecs.quantiser import Quantiser
 from voicewire.codecs.quantiser_file import read_quantiser, write_quantiser
 from voicewire.codecs.train.beginning import begin, decoder_metric
 from voicewire.codecs.train.fit import Learner, Trainer
@@ -37,11 +38,10 @@ from voicewire.codecs.train.material import Clip, collect_clips, load_clips, mea
 
 log = logging.getLogger(__name__)
 
-# Name of the codec -> file, features in a frame, codebooks, and from which numbers of them a step draws.
-KINDS = {
-    "whisper_semantic": ("25hz.safetensors", 2, 4, (1, 2, 2, 4)),
-    "whisper_semantic_12hz": ("12hz.safetensors", 4, 8, (2, 4, 4, 8)),
-}
+NAME = "whisper_semantic"
+QUANTISER = "25hz.safetensors"
+STACK, CODEBOOKS = 2, 4  # features in a frame of codes, codes in it
+CHOICES = (1, 2, 2, 4)  # a step draws the number of codebooks from these
 PLACES_WINDOWS = 800
 SAVE_STEPS = 100
 
@@ -59,7 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--adapter", default="default")
     parser.add_argument("--hours", type=float, default=3.0, help="of speech; default %(default)s")
     parser.add_argument("--minutes", type=float, default=90.0, help="of processor time; default %(default)s")
-    parser.add_argument("--codecs", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -77,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log.info("put %s into the adapter's folder in asr/shipped, and run this again", args.work / FILE)
         return
     clips = _clips(args.work / "clips.safetensors", shards, _source(checkpoint, adapter, places), args.hours)
-    _train(args.work, args.codecs, args.minutes, checkpoint, adapter, places, clips)
+    _train(args.work, args.minutes, checkpoint, adapter, places, clips)
 
 
 def _source(checkpoint: Checkpoint, adapter: Adapter, places: Tensor | None) -> FeatureSource:
@@ -96,45 +95,33 @@ def _clips(kept: Path, shards: list[Shard], source: FeatureSource, hours: float)
 
 
 def _train(
-    work: Path,
-    names: list[str],
-    minutes: float,
-    checkpoint: Checkpoint,
-    adapter: Adapter,
-    places: Tensor,
-    clips: list[Clip],
+    work: Path, minutes: float, checkpoint: Checkpoint, adapter: Adapter, places: Tensor, clips: list[Clip]
 ) -> None:
     dims = checkpoint.dims
     model = CausalWhisper.from_state(dims, adapter.merge(checkpoint.state))
     metric = decoder_metric(model.decoder.cross_kv.weight)
     model.to(choose_precision(dims, device="cpu").dtype)
-    learners = {}
-    for name in names:
-        file, stack, codebooks, choices = KINDS[name]
-        if (work / file).exists():
-            quantiser = read_quantiser(work / file).quantiser
-        else:
-            quantiser = begin(clips, metric, stack, codebooks)
-        learners[name] = Learner(quantiser.requires_grad_(), choices)
-    vocabulary = Vocabulary.of(dims, "en", model.device)
-    trainer = Trainer(model, places, vocabulary, list(learners.values()), clips)
+    if (work / QUANTISER).exists():
+        quantiser = read_quantiser(work / QUANTISER).quantiser
+    else:
+        quantiser = begin(clips, metric, STACK, CODEBOOKS)
+    learner = Learner(quantiser.requires_grad_(), CHOICES)
+    trainer = Trainer(model, places, Vocabulary.of(dims, "en", model.device), learner, clips)
     began = time.process_time()  # which stands still while others have the machine
     with (work / "log.jsonl").open("a") as lines:
         while (share := (time.process_time() - began) / (60 * minutes)) < 1:
-            for name, progress in zip(learners, trainer.step(share), strict=True):
-                facts = {"step": trainer.steps, "share": round(share, 4), "codec": name} | asdict(progress)
-                lines.write(json.dumps(facts) + "\n")
+            progress = trainer.step(share)
+            facts = {"step": trainer.steps, "share": round(share, 4)} | asdict(progress)
+            lines.write(json.dumps(facts) + "\n")
             if trainer.steps % SAVE_STEPS == 0:
                 lines.flush()
-                _save(work, learners, checkpoint, adapter)
+                _save(work, quantiser, checkpoint, adapter)
                 log.info("step %d, %.0f %%", trainer.steps, 100 * share)
-    _save(work, learners, checkpoint, adapter)
+    _save(work, quantiser, checkpoint, adapter)
 
 
-def _save(work: Path, learners: dict[str, Learner], checkpoint: Checkpoint, adapter: Adapter) -> None:
-    for name, learner in learners.items():
-        path = work / KINDS[name][0]
-        write_quantiser(path, name, learner.quantiser, checkpoint.sha256, adapter.sha256)
+def _save(work: Path, quantiser: Quantiser, checkpoint: Checkpoint, adapter: Adapter) -> None:
+    write_quantiser(work / QUANTISER, NAME, quantiser, checkpoint.sha256, adapter.sha256)
 
 
 if __name__ == "__main__":
