@@ -6,6 +6,7 @@ import pytest
 
 from tests import codecs_at_hand
 from tests.recognisers import ScriptedRecogniser
+from voicewire.asr.errors import WeightsError
 from voicewire.client import diagnosis
 from voicewire.client.diagnosis import Status
 from voicewire.codecs.lyra_v2 import FILES
@@ -60,6 +61,14 @@ def test_a_codec_that_is_named_and_cannot_be_had_keeps_the_server_from_starting(
     engine.start()
     with pytest.raises(EngineError, match="no codec is called 'no_such_codec'"):
         engine.wait_ready(20)
+
+
+def test_a_codec_of_words_listens_as_the_recogniser_does() -> None:
+    """With another adapter than it was made for there is no such server."""
+    [codec] = codec_loader(ServerSettings(codecs=("whisper_semantic",)))().values()
+    assert codec.encode(codecs_at_hand.speech(16_000)[:32_000]).frames == 50
+    with pytest.raises(WeightsError, match="quantise"):
+        codec_loader(ServerSettings(codecs=("whisper_semantic",), adapter="none"))()
 
 
 @pytest.mark.parametrize(
