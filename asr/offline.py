@@ -128,7 +128,7 @@ class OfflineTranscriber:
         """
         if samples.ndim != 1 or samples.dtype != np.float32 or not np.isfinite(samples).all():
             raise AudioError("samples must be one row of finite float32")
-        self._check_language(language, task)
+        self.check(language, task)
         # Where Whisper is not content with its text it tries again by drawing lots.
         with torch.random.fork_rng(), _reporting(progress), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Word-level timestamps on translations")
@@ -145,7 +145,8 @@ class OfflineTranscriber:
         segments = tuple(_segment(segment, duration_s) for segment in result["segments"])
         return Transcription(result["text"].strip(), result["language"], segments)
 
-    def _check_language(self, language: str | None, task: Task) -> None:
+    def check(self, language: str | None, task: Task = "transcribe") -> None:
+        """Raises SettingsError where `transcribe` would, given these."""
         if language is not None and language not in LANGUAGES:
             raise SettingsError(
                 f"Whisper does not know the language {language!r}: use a code such as en, de, fr"

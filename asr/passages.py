@@ -42,23 +42,15 @@ class Piece:
     end_s: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Passage:
-    """Audio to be transcribed at once.
+@dataclass(frozen=True, slots=True)
+class PassageClock:
+    """From the times of a passage to those of the recording.
 
     Attributes:
-        samples: (any number,), mono float32 at 16 kHz.
-        pieces: what it is made of, in order; at least one.
-        until_s: up to where in the recording nothing is left to be transcribed once this is.
+        pieces: what the passage is made of, in order; at least one.
     """
 
-    samples: Samples
     pieces: tuple[Piece, ...]
-    until_s: float
-
-    @property
-    def duration_s(self) -> float:
-        return len(self.samples) / SAMPLE_RATE
 
     def span(self, start_s: float, end_s: float) -> tuple[float, float]:
         """Start and end in the recording of what lies between the two in the passage.
@@ -70,6 +62,25 @@ class Passage:
         shift_s = piece.start_s - piece.at_s
         first_s, last_s = (min(max(time + shift_s, piece.start_s), piece.end_s) for time in (start_s, end_s))
         return round(first_s, 3), round(last_s, 3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage:
+    """Audio to be transcribed at once.
+
+    Attributes:
+        samples: (any number,), mono float32 at 16 kHz.
+        clock: where they come from.
+        until_s: up to where in the recording nothing is left to be transcribed once this is.
+    """
+
+    samples: Samples
+    clock: PassageClock
+    until_s: float
+
+    @property
+    def duration_s(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
 
 
 class Passages:
@@ -161,7 +172,7 @@ class Passages:
             at += len(samples)
         audio = np.concatenate([samples for _, samples in self._pieces])
         self._pieces = []
-        return [Passage(audio, tuple(pieces), until / SAMPLE_RATE)]
+        return [Passage(audio, PassageClock(tuple(pieces)), until / SAMPLE_RATE)]
 
     def _speech_end(self) -> int:
         return round(((self._gate.ended_s or 0.0) + MARGIN_S) * SAMPLE_RATE)

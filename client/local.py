@@ -1,26 +1,21 @@
-"""Transcription in this process, without a server: the one module of the client that calls the recogniser.
-
-It imports the recogniser when it is called, so that a bare install, which lacks torch, can load it.
-"""
+"""Transcription without a server: what is wanted of recordings, what answers it, and what that needs installed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from voicewire.client.audio_files import AudioFile, Block
+from voicewire.client.audio_files import AudioFile
 from voicewire.client.errors import CommandError, MissingPackageError
 from voicewire.streaming.messages import WordItem
-from voicewire.streaming.subtitles.transcripts import Segment, TimedTranscript, segment_of
+from voicewire.streaming.subtitles.transcripts import TimedTranscript
 
 if TYPE_CHECKING:
-    from voicewire.asr.events import Event, Word
-    from voicewire.asr.offline import OfflineTranscriber
-    from voicewire.asr.transcriber import StreamingTranscriber
+    from voicewire.asr.events import Word
 
 SAMPLE_RATE = 16_000
+# What the recogniser's resampler takes; a recording at another rate is read at 16 kHz.
+RATES = (8_000, 48_000)
 # Instead of a language: Whisper finds out by itself, offline only.
 DETECT = "auto"
 
@@ -39,11 +34,47 @@ class ModelChoice:
     threads: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of each recording.
+
+    Attributes:
+        language: that is spoken, as Whisper's code; "auto" has it found out, offline only.
+        translate: English, whatever is spoken; offline only.
+        channels: the channels are transcribed apart, since each is a speaker's.
+        speakers: their names, channel by channel; none are "Speaker 1" and so on.
+        skip_silence: long silences are not given to the model; offline only.
+    """
+
+    language: str = "en"
+    translate: bool = False
+    channels: bool = False
+    speakers: tuple[str, ...] = ()
+    skip_silence: bool = True
+
+    def speakers_of(self, audio: AudioFile) -> tuple[str, ...]:
+        """A name for each channel, none where they are mixed. Raises CommandError for too few names or many."""
+        if not self.channels or (audio.channels == 1 and not self.speakers):
+            return ()
+        if self.speakers and len(self.speakers) != audio.channels:
+            raise CommandError(
+                f"{audio.name} has {audio.channels} channel{'s' * (audio.channels > 1)}, "
+                f"not one for each of {', '.join(self.speakers)}"
+            )
+        return self.speakers or tuple(f"Speaker {number + 1}" for number in range(audio.channels))
+
+
 class LocalTranscriber(Protocol):
-    """A loaded model that transcribes one file after the other."""
+    """A loaded model that transcribes recordings, one for each thread that asks."""
 
     def transcribe(self, audio: AudioFile, heard: Heard) -> TimedTranscript:
         """Raises AudioFileError where the file turns out to be damaged, CommandError where the model fails."""
+
+    def close(self) -> None:
+        """Ends it, when nothing is asked of it any more."""
+
+    def kill(self) -> None:
+        """Ends it at once: whoever waits for a transcript gets a CommandError."""
 
 
 @contextmanager
@@ -67,110 +98,8 @@ def server_packages(extras: str = "server,weights") -> Iterator[None]:
         raise
 
 
-def load_offline(choice: ModelChoice, language: str) -> LocalTranscriber:
-    """Unmodified full-context Whisper: the most accurate. Raises MissingPackageError, CommandError."""
-    with server_packages():
-        from voicewire.asr.offline import OfflineTranscriber
-
-        model = OfflineTranscriber.load(model=choice.model, device=choice.device, threads=choice.threads)
-    return _Offline(model, language)
-
-
-def load_streaming(
-    choice: ModelChoice, language: str, chunk_ms: int, commit_ms: int, endpoint_ms: int = 700
-) -> LocalTranscriber:
-    """The very path that the server runs, as fast as it goes. Raises MissingPackageError, CommandError."""
-    with server_packages():
-        from voicewire.asr.transcriber import StreamingTranscriber
-
-        model = StreamingTranscriber.load(
-            choice.model,
-            chunk_ms=chunk_ms,
-            commit_ms=commit_ms,
-            endpoint_ms=endpoint_ms,
-            language=language,
-            adapter=choice.adapter,
-            device=choice.device,
-            precision=choice.precision,
-            threads=choice.threads,
-        )
-    return _Streaming(model, language)
-
-
-class _Offline:
-    def __init__(self, model: "OfflineTranscriber", language: str) -> None:
-        self._model = model
-        self._language = language
-
-    def transcribe(self, audio: AudioFile, heard: Heard) -> TimedTranscript:
-        samples = np.concatenate(list(_at_model_rate(audio)))
-        duration_s = len(samples) / SAMPLE_RATE
-        told_s = 0.0
-
-        def progress(done_s: float) -> None:
-            nonlocal told_s
-            heard(max(0.0, min(done_s, duration_s) - told_s))
-            told_s = max(told_s, min(done_s, duration_s))
-
-        with server_packages():
-            language = None if self._language == DETECT else self._language
-            result = self._model.transcribe(samples, language=language, progress=progress)
-        progress(duration_s)
-        segments = tuple(
-            Segment(segment.start_s, segment.end_s, tuple(map(_item, segment.words)))
-            for segment in result.segments
-            if segment.words
-        )
-        return TimedTranscript(result.language, duration_s, segments)
-
-
-class _Streaming:
-    def __init__(self, model: "StreamingTranscriber", language: str) -> None:
-        self._model = model
-        self._language = language
-
-    def transcribe(self, audio: AudioFile, heard: Heard) -> TimedTranscript:
-        with server_packages():
-            self._model.reset()
-            gathered = _Utterances()
-            duration_s = 0.0
-            for block in _at_model_rate(audio):
-                gathered.take(self._model.push(block))
-                duration_s += len(block) / SAMPLE_RATE
-                heard(len(block) / SAMPLE_RATE)
-            gathered.take(self._model.flush())
-        return TimedTranscript(self._language, duration_s, tuple(gathered.segments()))
-
-
-class _Utterances:
-    """The committed words of a stream, by utterance."""
-
-    def __init__(self) -> None:
-        self._words: list[list[WordItem]] = [[]]
-
-    def take(self, events: "list[Event]") -> None:
-        from voicewire.asr.events import Endpoint, Transcript
-
-        for event in events:
-            if isinstance(event, Transcript):
-                self._words[-1].extend(map(_item, event.words))
-            elif isinstance(event, Endpoint):
-                self._words.append([])
-
-    def segments(self) -> Iterator[Segment]:
-        return (segment_of(words) for words in self._words if words)
-
-
-def _at_model_rate(audio: AudioFile) -> Iterator[Block]:
-    from voicewire.asr.resampler import Resampler
-
-    resampler = Resampler(audio.sample_rate, SAMPLE_RATE)
-    for block in audio.blocks():
-        yield resampler.push(block)
-    yield resampler.flush()
-
-
-def _item(word: "Word") -> WordItem:
+def word_item(word: "Word") -> WordItem:
+    """The recogniser's word as that of the protocol."""
     return WordItem(
         word=word.text,
         start=word.start_s,

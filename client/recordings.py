@@ -1,5 +1,6 @@
 """Which files a batch is to transcribe, and where their results go."""
 
+import glob
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -35,12 +36,12 @@ class Recording:
     def result_path(self, form: SubtitleFormat) -> Path | None:
         return None if self.results is None else self.results.with_name(f"{self.results.name}.{form.value}")
 
-    def duration_s(self) -> float | None:
+    def duration_s(self, track: int | None = None) -> float | None:
         """As the file states it; 0 where it cannot be read, None where it does not say."""
         if self.path == STDIN:
             return None
         try:
-            with open_audio(self.path) as audio:
+            with open_audio(self.path, track=track) as audio:
                 return audio.duration_s
         except AudioFileError:
             return 0.0
@@ -53,11 +54,11 @@ def find_recordings(names: Iterable[str], output: Path | None = None) -> list[Re
     and ``talk.mp3.txt``), and are numbered where that is not enough.
 
     Args:
-        names: files, folders, or ``-``.
+        names: files, folders, patterns (``talks/**/*.mp4``), or ``-``.
         output: folder of the results, in which a folder's tree is kept; None is beside each recording.
 
     Raises:
-        CommandError: a folder holds no recording.
+        CommandError: a folder holds no recording, or nothing matches a pattern.
     """
     found = {file.resolve() if name != STDIN else file: (name, file) for name, file in _files(names)}
     plain = [_results(name, file, output) for name, file in found.values()]
@@ -76,7 +77,7 @@ def find_recordings(names: Iterable[str], output: Path | None = None) -> list[Re
 
 def _files(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
     """Each file with the name by which it was asked for."""
-    for name in names:
+    for name in itertools.chain.from_iterable(map(_matching, names)):
         path = Path(name)
         if name == STDIN or not path.is_dir():
             yield name, path
@@ -85,6 +86,16 @@ def _files(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
         if not files:
             raise CommandError(f"the folder {name} holds no recordings")
         yield from ((name, file) for file in files)
+
+
+def _matching(name: str) -> list[str]:
+    """What a pattern stands for, where the shell did not say; any other name itself."""
+    if Path(name).exists() or not glob.has_magic(name):
+        return [name]
+    found = sorted(glob.glob(name, recursive=True))
+    if not found:
+        raise CommandError(f"nothing matches {name}")
+    return found
 
 
 def _results(name: str, file: Path, output: Path | None) -> Path:

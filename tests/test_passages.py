@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speech_tars import Clip
-from voicewire.asr.passages import LONGEST_S, MARGIN_S, WANTED_S, Passage, Passages, Piece
+from voicewire.asr.passages import LONGEST_S, MARGIN_S, WANTED_S, Passage, PassageClock, Passages, Piece
 from voicewire.asr.voice_activity import VoiceActivity
 
 RATE = 16_000
@@ -35,24 +35,24 @@ def test_long_silences_are_left_out_and_short_ones_stay(voice: VoiceActivity, cl
     (passage,) = cut(voice, recording)
     spoken_s = (len(one) * 2 + len(two)) / RATE
     assert spoken_s < passage.duration_s < spoken_s + 1 + 4 * (MARGIN_S + 0.4)
-    assert len(passage.pieces) >= 2
-    for piece in passage.pieces:
+    assert len(passage.clock.pieces) >= 2
+    for piece in passage.clock.pieces:
         at, start = round(piece.at_s * RATE), round(piece.start_s * RATE)
         length = round((piece.end_s - piece.start_s) * RATE)
         assert np.array_equal(passage.samples[at : at + length], recording[start : start + length])
-    first, last = passage.pieces[0], passage.pieces[-1]
+    first, last = passage.clock.pieces[0], passage.clock.pieces[-1]
     assert first.start_s == pytest.approx(30, abs=0.9)
     assert last.start_s == pytest.approx(30 + 1 + 60 + (len(one) + len(two)) / RATE, abs=0.9)
     assert passage.until_s == len(recording) / RATE
 
 
 def test_a_word_belongs_where_its_middle_is() -> None:
-    passage = Passage(silence(7), (Piece(0, 10, 13), Piece(3, 60, 64)), 70)
-    assert passage.span(1, 2) == (11, 12)
-    assert passage.span(4, 5) == (61, 62)
-    assert passage.span(2.5, 3.2) == (12.5, 13), "no word is spread over what was left out"
-    assert passage.span(2.9, 3.5) == (60, 60.5)
-    assert passage.span(6.5, 9) == (63.5, 64)
+    clock = PassageClock((Piece(0, 10, 13), Piece(3, 60, 64)))
+    assert clock.span(1, 2) == (11, 12)
+    assert clock.span(4, 5) == (61, 62)
+    assert clock.span(2.5, 3.2) == (12.5, 13), "no word is spread over what was left out"
+    assert clock.span(2.9, 3.5) == (60, 60.5)
+    assert clock.span(6.5, 9) == (63.5, 64)
 
 
 def test_any_cutting_gives_the_same_passages(voice: VoiceActivity, spoken: np.ndarray) -> None:
@@ -60,7 +60,7 @@ def test_any_cutting_gives_the_same_passages(voice: VoiceActivity, spoken: np.nd
     whole = cut(voice, recording, len(recording))
     for step in (160, 5_000):
         pieces = cut(voice, recording, step)
-        assert [one.pieces for one in pieces] == [one.pieces for one in whole]
+        assert [one.clock.pieces for one in pieces] == [one.clock.pieces for one in whole]
         assert all(np.array_equal(a.samples, b.samples) for a, b in zip(pieces, whole, strict=True))
 
 
@@ -72,7 +72,7 @@ def test_a_long_recording_is_cut_at_pauses(voice: VoiceActivity, spoken: np.ndar
         for before, after in pairwise(passages):
             assert WANTED_S <= before.duration_s <= LONGEST_S
             at = round(before.until_s * RATE)
-            assert before.pieces[-1].end_s <= after.pieces[0].start_s
+            assert before.clock.pieces[-1].end_s <= after.clock.pieces[0].start_s
             loud = np.abs(recording[at - 1_600 : at + 1_600]).max()
             assert loud < 0.5 * np.abs(recording).max(), "not in the middle of a word"
         if not skip_silence:

@@ -1,19 +1,22 @@
-"""`voicewire transcribe`: recordings to text and subtitles, in this process."""
+"""`voicewire transcribe`: recordings to text and subtitles, in this process and its workers."""
 
+import glob
+import itertools
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
-from voicewire.client.audio_files import STDIN, open_audio
+from voicewire.client.audio_files import STDIN
+from voicewire.client.batch_summary import BatchSummary
+from voicewire.client.capacity import cores, default_workers
 from voicewire.client.commands.options import (
     AdapterOption,
     DeviceOption,
@@ -21,30 +24,92 @@ from voicewire.client.commands.options import (
     PrecisionOption,
     ThreadsOption,
 )
-from voicewire.client.errors import ClientError, CommandError
-from voicewire.client.local import LocalTranscriber, ModelChoice, load_offline, load_streaming
+from voicewire.client.errors import CommandError
+from voicewire.client.local import DETECT, LocalTranscriber, ModelChoice, Wanted
+from voicewire.client.offline import Offline
+from voicewire.client.online import Online
 from voicewire.client.recordings import Recording, find_recordings
+from voicewire.client.transcript_batch import Outcome, Status, TranscriptBatch
+from voicewire.client.transcript_files import TranscriptFiles
 from voicewire.streaming.subtitles.transcripts import TimedTranscript
 from voicewire.streaming.subtitles.writers import SubtitleFormat, render
 
 ALL = "all"
+# About what a worker is given at a time; and the parts of a recording that does not say how long it is.
+PASSAGE_S = 120.0
+_MANY = 100
+FORMATS = tuple(form.name.lower() for form in SubtitleFormat)
+RESULTS, SPEECH, MACHINE = "Results", "What is spoken", "The machine"
 
 
 def transcribe(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Recordings, videos, folders of them, or -.")
+        list[str],
+        typer.Argument(metavar="FILE...", help="Recordings, videos, folders, patterns in quotes, or -."),
     ],
     formats: Annotated[
         list[str] | None,
-        typer.Option("-f", "--format", help="txt, srt, vtt, json or all; may be given several times."),
+        typer.Option(
+            "-f",
+            "--format",
+            rich_help_panel=RESULTS,
+            help=f"{', '.join(FORMATS)} or {ALL}; several with commas. karaoke: VTT whose words light up.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="Folder for the results, or - for standard output. Left out: beside."
+            "-o",
+            "--output",
+            "--output-dir",
+            rich_help_panel=RESULTS,
+            help="Folder for the results, or - for standard output. Left out: beside the recordings.",
         ),
     ] = None,
-    model: ModelOption = "base",
+    again: Annotated[
+        bool, typer.Option("--again", rich_help_panel=RESULTS, help="Also what is done already.")
+    ] = False,
+    summary: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=RESULTS, help="A JSON file that says what came of each recording."),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", rich_help_panel=RESULTS, help="Say nothing but what failed.")
+    ] = False,
+    language: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=SPEECH,
+            help="Whisper's code for it (en, de, fr ...); auto finds out, offline only.",
+        ),
+    ] = "en",
+    translate: Annotated[
+        bool,
+        typer.Option(
+            "--translate", rich_help_panel=SPEECH, help="Write English, whatever is spoken; offline only."
+        ),
+    ] = False,
+    channels: Annotated[
+        bool,
+        typer.Option("--channels", rich_help_panel=SPEECH, help="Each channel is a speaker of its own."),
+    ] = False,
+    speakers: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=SPEECH, help='Their names, channel by channel: "Agent,Caller". Means --channels.'
+        ),
+    ] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=SPEECH, help="Which audio track of a video.")
+    ] = None,
+    skip_silence: Annotated[
+        bool,
+        typer.Option(
+            "--skip-silence/--all-audio",
+            rich_help_panel=SPEECH,
+            help="Offline: leave out silences of over 2 s, or give Whisper all there is (songs, say).",
+        ),
+    ] = True,
     streaming: Annotated[
         bool,
         typer.Option(
@@ -59,147 +124,123 @@ def transcribe(
         int,
         typer.Option(min=100, max=1200, help="With --streaming: length of a block whose words are settled."),
     ] = 1200,
-    language: Annotated[
-        str, typer.Option(help="What is spoken, as Whisper's code for it; auto finds out (offline only).")
-    ] = "en",
+    model: ModelOption = "base",
     adapter: AdapterOption = "default",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            rich_help_panel=MACHINE,
+            help="How many recordings, or parts of a long one, at once. Left out: as cores and memory allow.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
 ) -> None:
     """Transcribe recordings into text, subtitles (SRT, VTT) or Whisper's JSON.
 
-    Any audio or video that soundfile or FFmpeg reads. Without --streaming this
-    is unmodified Whisper, the most accurate there is here.
+    Any audio or video that soundfile or FFmpeg reads; in a folder, and those
+    inside it, whatever has the suffix of one. Without --streaming this is
+    unmodified Whisper, the most accurate there is here.
 
     One file without -f and -o is printed; otherwise each result is written
-    beside its recording, or into the folder -o. A file that cannot be read is
-    reported, the rest go on, and the exit status is 1.
+    beside its recording, or into the folder -o, which gets the tree of the
+    folder that was named. A file that cannot be read is reported, the rest go
+    on, and the exit status is 1.
+
+    A result is there when it is whole, never before, and what is there is not
+    made again: after Ctrl-C (exit status 130) the same command goes on.
 
     [bold]Examples[/]
 
         voicewire transcribe talk.mp3
-        voicewire transcribe lectures/ -f srt -f txt -o subtitles
-        voicewire transcribe *.wav -f all
+        voicewire transcribe lectures/ -f srt,txt -o subtitles
+        voicewire transcribe "calls/**/*.wav" --speakers "Agent,Caller" -f json
+        voicewire transcribe film.mkv --track 2 --language fr --translate -f vtt
+        voicewire transcribe archive/ -f all --workers 4 --summary done.json
         voicewire transcribe talk.wav --streaming --commit-ms 600
         ffmpeg -i talk.mov -f wav - | voicewire transcribe - -f json
     """
-    chosen = _formats(formats)
+    named = tuple(name.strip() for name in speakers.split(",")) if speakers else ()
+    wanted = Wanted(language, translate, channels or bool(named), named, skip_silence)
+    _check(wanted, streaming)
+    results = TranscriptFiles(_formats(formats))
     to_stdout = str(output) == STDIN or (output is None and _is_for_reading(files, formats))
     recordings = find_recordings(files, None if to_stdout else output)
-    if to_stdout and (len(recordings) > 1 or len(chosen) > 1):
+    _check_results(recordings, results, to_stdout)
+    todo = [one for one in recordings if to_stdout or again or not results.are_done(one)]
+    choice = ModelChoice(model, adapter, device, precision, threads)
+    count = min(workers or default_workers(choice), _parts(todo, track, streaming))
+    if threads is None:
+        choice = replace(choice, threads=max(1, cores() // count))
+    console = Console(stderr=True)
+
+    def load() -> LocalTranscriber:
+        with console.status(f"loading {model}"):
+            return (
+                Online(choice, wanted, chunk_ms, commit_ms) if streaming else Offline(choice, wanted, count)
+            )
+
+    def finished(recording: Recording, transcript: TimedTranscript) -> None:
+        if to_stdout:
+            sys.stdout.write(render(transcript, results.formats[0]))
+        else:
+            results.write(recording, transcript)
+
+    began = time.monotonic()
+    outcomes = {one: Outcome(one, Status.SKIPPED) for one in recordings}
+    if todo:
+        with closing(load()) as transcriber:
+            batch = TranscriptBatch(
+                transcriber, todo, finished, console, at_once=count, track=track, quiet=quiet
+            )
+            outcomes |= {outcome.recording: outcome for outcome in batch.run()}
+    told = BatchSummary(list(outcomes.values()), results, time.monotonic() - began)
+    if summary is not None:
+        told.write(summary)
+    if not quiet and (len(recordings) > 1 or not to_stdout):
+        told.show(console)
+    if status := told.exit_status:
+        raise typer.Exit(status)
+
+
+def _check(wanted: Wanted, streaming: bool) -> None:
+    """Raises CommandError for what no recording could be given."""
+    if not all(wanted.speakers) or any(not name.isprintable() for name in wanted.speakers):
+        raise CommandError('--speakers wants a name for each channel: --speakers "Agent,Caller"')
+    if streaming and (wanted.translate or wanted.language == DETECT):
+        raise CommandError("--translate and --language auto are for Whisper as it is: leave out --streaming")
+
+
+def _check_results(recordings: Sequence[Recording], results: TranscriptFiles, to_stdout: bool) -> None:
+    """Raises CommandError where the results have no place."""
+    if to_stdout and (len(recordings) > 1 or len(results.formats) > 1):
         raise CommandError("standard output takes one recording in one format: name a folder by -o")
     if not to_stdout and any(recording.results is None for recording in recordings):
         raise CommandError("a recording from standard input has no folder of its own: name one by -o")
-    choice = ModelChoice(model, adapter, device, precision, threads)
-    console = Console(stderr=True)
-    with console.status(f"loading {model}"):
-        transcriber = (
-            load_streaming(choice, language, chunk_ms, commit_ms)
-            if streaming
-            else load_offline(choice, language)
-        )
-    batch = Batch(transcriber, recordings, console)
-    for result in batch.run():
-        for form in chosen:
-            path = None if to_stdout else result.recording.result_path(form)
-            text = render(result.transcript, form)
-            if path is None:
-                sys.stdout.write(text)
-            else:
-                _write(path, text)
-    if len(recordings) > 1 or not to_stdout:
-        batch.print_summary()
-    if batch.failures:
-        raise typer.Exit(1)
 
 
 def _formats(names: Sequence[str] | None) -> list[SubtitleFormat]:
     """The formats asked for, each once. Raises CommandError."""
     chosen: list[SubtitleFormat] = []
-    for name in names or [SubtitleFormat.TXT]:
-        if name != ALL and name not in set(SubtitleFormat):
-            raise CommandError(f"there is no format {name!r}: choose {', '.join(SubtitleFormat)} or {ALL}")
-        chosen += list(SubtitleFormat) if name == ALL else [SubtitleFormat(name)]
+    for name in itertools.chain.from_iterable(asked.split(",") for asked in names or [FORMATS[0]]):
+        if name not in (ALL, *FORMATS):
+            raise CommandError(f"there is no format {name!r}: choose {', '.join(FORMATS)} or {ALL}")
+        chosen += list(SubtitleFormat) if name == ALL else [SubtitleFormat[name.upper()]]
     return list(dict.fromkeys(chosen))
 
 
 def _is_for_reading(files: Sequence[str], formats: Sequence[str] | None) -> bool:
     """Whether the result goes to standard output although nobody said so."""
-    return len(files) == 1 and (files[0] == STDIN or (formats is None and not Path(files[0]).is_dir()))
+    if len(files) != 1 or glob.has_magic(files[0]):
+        return False
+    return files[0] == STDIN or (formats is None and not Path(files[0]).is_dir())
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CommandError(
-            f"{path} cannot be written ({error.strerror}): name another folder by -o"
-        ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One recording that was transcribed."""
-
-    recording: Recording
-    transcript: TimedTranscript
-    took_s: float
-
-
-class Batch:
-    """Transcribes recordings one after the other, with a progress bar over all their audio."""
-
-    def __init__(
-        self, transcriber: LocalTranscriber, recordings: Sequence[Recording], console: Console
-    ) -> None:
-        self.failures: list[tuple[Recording, ClientError]] = []
-        self.results: list[Result] = []
-        self._transcriber = transcriber
-        self._recordings = recordings
-        self._console = console
-
-    def run(self) -> Iterator[Result]:
-        """Gives each result as it is done; failures are reported and kept."""
-        durations = [recording.duration_s() for recording in self._recordings]
-        total = None if None in durations else sum(duration or 0.0 for duration in durations)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f} of {task.total:.0f} s" if total else "{task.completed:.0f} s"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self._console, transient=True) as progress:
-            task = progress.add_task("", total=total)
-            for recording in self._recordings:
-                progress.update(task, description=recording.name)
-                began = time.monotonic()
-                try:
-                    with open_audio(recording.path) as audio:
-                        transcript = self._transcriber.transcribe(audio, lambda s: progress.advance(task, s))
-                except ClientError as error:
-                    self.failures.append((recording, error))
-                    progress.console.print(f"[red]passed over:[/] {error}", highlight=False, soft_wrap=True)
-                    continue
-                result = Result(recording, transcript, time.monotonic() - began)
-                self.results.append(result)
-                yield result
-
-    def print_summary(self) -> None:
-        table = Table("recording", box=None)
-        for title in ("duration", "words", "speed"):
-            table.add_column(title, justify="right")
-        for result in self.results:
-            seconds = result.transcript.duration_s
-            speed = f"{seconds / max(result.took_s, 1e-9):.1f} x"
-            table.add_row(result.recording.name, f"{seconds:.1f} s", str(len(result.transcript.words)), speed)
-        for recording, _ in self.failures:
-            table.add_row(Text(recording.name), "[red]not read[/]", "", "")
-        if len(self.results) > 1:
-            table.add_section()
-            seconds = sum(result.transcript.duration_s for result in self.results)
-            words = sum(len(result.transcript.words) for result in self.results)
-            took_s = sum(result.took_s for result in self.results)
-            table.add_row("together", f"{seconds:.1f} s", str(words), f"{seconds / max(took_s, 1e-9):.1f} x")
-        self._console.print(table)
+def _parts(recordings: Sequence[Recording], track: int | None, streaming: bool) -> int:
+    """How many workers could be busy: one for each recording, or each passage of one where Whisper is as it is."""
+    if streaming:
+        return max(1, len(recordings))
+    seconds = (recording.duration_s(track) for recording in recordings)
+    return sum(_MANY if length is None else math.ceil(length / PASSAGE_S) for length in seconds) or 1

@@ -130,5 +130,5 @@ def _word(word: WordItem) -> dict[str, str | float]:
     }
 
 
-def _speaker(segment: Segment) -> dict[str, str]:
+def _speaker(segment: Segment) -> dict[str, str | float]:
     return {"speaker": segment.speaker} if segment.speaker else {}
