@@ -20,6 +20,7 @@ from voicewire.streaming.commands import (
     OpenStream,
     Part,
     PushFeatures,
+    Refine,
     Report,
 )
 from voicewire.streaming.logs import get_logger
@@ -123,7 +124,7 @@ class CodecDesk:
                     turn.append((seat, Opened(Part.TOKENS)))
             elif isinstance(command, CloseStream):
                 self._close(seat)
-            elif seat in self._visits and not isinstance(command, PushFeatures):
+            elif seat in self._visits and not isinstance(command, PushFeatures | Refine):
                 self._visits[seat].take(command)
         except TokensError as error:
             self._fail(seat, Failed(ErrorCode.BAD_TOKENS, str(error)), turn)

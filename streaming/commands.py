@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from voicewire.asr.events import Event
+from voicewire.asr.events import Event, Word
 from voicewire.asr.settings import StreamSettings
+from voicewire.asr.stretch import Stretch
 from voicewire.codecs.tokens import Tokens
 from voicewire.codecs.words import Heard
 from voicewire.streaming.decoding import Samples
@@ -89,12 +90,22 @@ class ConfigureStream:
     tokens: TokenSettings | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Refine:
+    """Hear a stretch of the audio once more, as a whole; answered by Refined with the same number."""
+
+    number: int
+    stretch: Stretch
+
+
 @dataclass(frozen=True, slots=True)
 class CloseStream:
     """The session is over and wants nothing more; the slot is free once the engine has seen this."""
 
 
-Command = OpenStream | PushAudio | PushTokens | PushFeatures | FlushStream | ConfigureStream | CloseStream
+Command = (
+    OpenStream | PushAudio | PushTokens | PushFeatures | FlushStream | ConfigureStream | Refine | CloseStream
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,14 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Refined:
+    """The words of a stretch that was heard once more; None where there was no time for it."""
+
+    number: int
+    words: tuple[Word, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The stream is over and its slot is free."""
 
@@ -135,4 +154,4 @@ class Failed:
     message: str
 
 
-Report = Opened | Progress | Encoded | Failed
+Report = Opened | Progress | Encoded | Refined | Failed

@@ -20,6 +20,7 @@ from voicewire.streaming.logs import get_logger
 from voicewire.streaming.metrics import Metrics
 from voicewire.streaming.recogniser import Loader, loader
 from voicewire.streaming.recogniser_desk import DeskState, RecogniserDesk
+from voicewire.streaming.refiner import Refiner
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.settings import ServerSettings
 
@@ -43,15 +44,23 @@ class Engine:
         most_seats: sessions at one time; the recognisers' own capacities bound them too.
         load_codecs: makes the codecs; called once, when the recognisers are there.
         desks: recognisers in all.
+        refiner: has speech heard once more; None: nobody does.
 
     Attributes:
         metrics: where it and its sessions are measured.
     """
 
     def __init__(
-        self, load: Loader, most_seats: int, load_codecs: CodecLoader = dict, *, desks: int = 1
+        self,
+        load: Loader,
+        most_seats: int,
+        load_codecs: CodecLoader = dict,
+        *,
+        desks: int = 1,
+        refiner: Refiner | None = None,
     ) -> None:
         self.metrics = Metrics()
+        self._refiner = refiner
         self._most_seats = most_seats
         self._load_codecs = load_codecs
         self._codecs: Mapping[str, Codec] | None = None
@@ -70,6 +79,7 @@ class Engine:
             loader(settings),
             settings.max_sessions,
             codec_loader(settings),
+            refiner=Refiner.from_settings(settings),
         )
 
     # ---- for any thread
@@ -153,6 +163,8 @@ class Engine:
         for desk in self._desks:
             desk.stop()
         self._codec_desk.stop(timeout_s)
+        if self._refiner is not None:
+            self._refiner.stop(timeout_s)
         return all(desk.join(max(0.0, until - time.monotonic())) for desk in self._desks)
 
     # ---- for the event loop
@@ -171,7 +183,7 @@ class Engine:
             desk = self._roomiest_desk()
             if desk is None:
                 return None
-            seat = Seat(desk, self._codec_desk, loop, receive)
+            seat = Seat(desk, self._codec_desk, loop, receive, self._refiner)
             desk.seat(seat)
             return seat
 

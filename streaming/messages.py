@@ -25,6 +25,8 @@ EndpointMs = Annotated[int, Field(ge=200, le=10_000)]
 LanguageCode = Annotated[str, Field(min_length=2, max_length=20)]
 # Whole numbers that every language's JSON library holds exactly.
 MessageCount = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Keyterm = Annotated[str, Field(min_length=1, max_length=60)]
+Keyterms = Annotated[list[Keyterm], Field(max_length=100)]
 FlushId = Annotated[str, Field(max_length=200)] | Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]
 
 
@@ -55,11 +57,12 @@ class ErrorCode(StrEnum):
     ORIGIN_REFUSED = "origin_refused"
     KEY_LIMIT = "key_limit"
     DECODER_RESET = "decoder_reset"
+    NOT_REFINED = "not_refined"
     INTERNAL = "internal"
 
 
 # These end nothing: they come in a `warning`.
-WARNINGS = frozenset({ErrorCode.ALREADY_CLOSED, ErrorCode.DECODER_RESET})
+WARNINGS = frozenset({ErrorCode.ALREADY_CLOSED, ErrorCode.DECODER_RESET, ErrorCode.NOT_REFINED})
 
 # The websocket close code that goes with each code of an `error`.
 CLOSE_CODES: dict[ErrorCode, int] = {
@@ -121,6 +124,8 @@ class Start(_Message):
     outputs: Outputs = ["words"]
     codec: CodecName = "lyra_v2"
     bitrate_kbps: Kbps | None = None
+    keyterms: Keyterms = []
+    refine: bool = False
     resume: bool = False
 
 
@@ -144,6 +149,7 @@ class Configure(_Message):
     commit_ms: CommitMs | None = None
     endpoint_ms: EndpointMs | None = None
     bitrate_kbps: Kbps | None = None
+    refine: bool | None = None
 
 
 class Flush(_Message):
@@ -212,6 +218,9 @@ class Settings(_ServerMessage):
     outputs: list[Output] = ["words"]
     codec: str | None = None
     bitrate_kbps: float | None = None
+    # Servers before the second pass sent neither.
+    keyterms: list[str] = []
+    refine: bool = False
 
 
 class Limits(_ServerMessage):
@@ -303,6 +312,21 @@ class EndpointMessage(_ServerMessage):
     text: str
 
 
+class RefinedMessage(_ServerMessage):
+    """What a second, unhurried look made of the words that begin from `start` on and end by `end`.
+
+    The committed words stand as they were. With `words: false` in `start`, `words` stays empty.
+    """
+
+    type: Literal["refined"] = "refined"
+    seq: int
+    utterance: int
+    start: float
+    end: float
+    text: str
+    words: list[WordItem]
+
+
 class FlushedMessage(_ServerMessage):
     type: Literal["flushed"] = "flushed"
     seq: int
@@ -349,6 +373,7 @@ ServerMessage = Annotated[
     | TranscriptMessage
     | SpeechStartedMessage
     | EndpointMessage
+    | RefinedMessage
     | FlushedMessage
     | Warning
     | Error

@@ -59,7 +59,7 @@ class Narrator:
             case Transcript() if self._interim or event.words:
                 yield self._transcript(event, received_s)
             case SpeechStarted():
-                yield SpeechStartedMessage(seq=_UNNUMBERED, time=_seconds(event.time_s))
+                yield SpeechStartedMessage(seq=_UNNUMBERED, time=rounded(event.time_s))
             case Endpoint():
                 self._utterances += 1
                 self._in_utterance = False
@@ -68,14 +68,14 @@ class Narrator:
                 yield EndpointMessage(
                     seq=_UNNUMBERED,
                     utterance=event.utterance,
-                    start=_seconds(event.start_s),
-                    end=_seconds(event.end_s),
+                    start=rounded(event.start_s),
+                    end=rounded(event.end_s),
                     text=event.text,
                 )
             case Flushed() if event.tag in self._flushes:
                 self._told_s = event.time_s
                 yield FlushedMessage(
-                    seq=_UNNUMBERED, id=self._flushes.pop(event.tag), audio_processed=_seconds(event.time_s)
+                    seq=_UNNUMBERED, id=self._flushes.pop(event.tag), audio_processed=rounded(event.time_s)
                 )
             case DecoderReset():
                 yield Warning(
@@ -91,7 +91,7 @@ class Narrator:
 
     def totals(self, received_s: float) -> Totals:
         return Totals(
-            audio_s=_seconds(received_s), words=self.words, utterances=self._utterances + self._in_utterance
+            audio_s=rounded(received_s), words=self.words, utterances=self._utterances + self._in_utterance
         )
 
     def _transcript(self, event: Transcript, received_s: float) -> TranscriptMessage:
@@ -102,26 +102,28 @@ class Narrator:
         self.words += len(event.words)
         return TranscriptMessage(
             seq=_UNNUMBERED,
-            words=[_item(word) for word in event.words] if self._items else [],
-            tail=[_item(word) for word in self._tail] if self._items else [],
+            words=[word_item(word) for word in event.words] if self._items else [],
+            tail=[word_item(word) for word in self._tail] if self._items else [],
             text="".join(word.text for word in event.words),
             tail_text="".join(word.text for word in self._tail),
             utterance=event.utterance,
-            audio_received=_seconds(received_s),
-            audio_processed=_seconds(event.processed_s),
+            audio_received=rounded(received_s),
+            audio_processed=rounded(event.processed_s),
             buffered_ms=round(1000 * max(0.0, received_s - event.processed_s)),
         )
 
 
-def _item(word: Word) -> WordItem:
+def word_item(word: Word) -> WordItem:
+    """A word as the protocol has it."""
     return WordItem(
         word=word.text,
-        start=_seconds(word.start_s),
-        end=_seconds(word.end_s),
+        start=rounded(word.start_s),
+        end=rounded(word.end_s),
         probability=round(word.probability, 4),
-        emitted=_seconds(word.emitted_s),
+        emitted=rounded(word.emitted_s),
     )
 
 
-def _seconds(seconds: float) -> float:
+def rounded(seconds: float) -> float:
+    """To milliseconds, as all times on the wire."""
     return round(seconds, 3)

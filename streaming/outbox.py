@@ -10,6 +10,7 @@ from voicewire.streaming.messages import (
     EndpointMessage,
     FlushedMessage,
     Ready,
+    RefinedMessage,
     Resumed,
     ServerMessage,
     SpeechStartedMessage,
@@ -19,7 +20,7 @@ from voicewire.streaming.messages import (
 # A word with its times is about so much as JSON.
 _WORD_BYTES = 128
 
-_Numbered = TranscriptMessage | SpeechStartedMessage | EndpointMessage | FlushedMessage
+_Numbered = TranscriptMessage | SpeechStartedMessage | EndpointMessage | RefinedMessage | FlushedMessage
 # These are about one connection, not about the session, and are never said again.
 _Uncounted = Ready | Resumed | AckMessage
 
@@ -148,4 +149,6 @@ def _weight(message: ServerMessage | bytes) -> int:
             + max(len(message.words), len(message.text) // 8)
             + max(len(message.tail), len(message.tail_text) // 8)
         )
+    if isinstance(message, RefinedMessage):
+        return 1 + max(len(message.words), len(message.text) // 8)
     return 1

@@ -32,6 +32,14 @@ def parse(text: str, most_bytes: int) -> ClientMessage:
     return message
 
 
+def check_size(data: bytes, most_bytes: int) -> None:
+    """Raises SessionError for a binary message that is too long."""
+    if len(data) > most_bytes:
+        raise SessionError(
+            ErrorCode.MESSAGE_TOO_BIG, f"a message of {len(data)} bytes: send at most {most_bytes}"
+        )
+
+
 def _explained(error: ValidationError, text: str) -> SessionError:
     first = error.errors(include_url=False)[0]
     if first["type"] == "json_invalid":

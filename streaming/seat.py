@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from voicewire.streaming.commands import CloseStream, Command, OpenStream, Report
+from voicewire.streaming.commands import CloseStream, Command, OpenStream, Refine, Report
 from voicewire.streaming.logs import get_logger
 
 log = get_logger(__name__)
 
 
 class Desk(Protocol):
-    """A thread that does what sessions ask of it: the recogniser's, or the codecs'."""
+    """A thread that does what sessions ask of it: the recogniser's, the codecs', or the refiner's."""
 
     def submit(self, seat: "Seat", command: Command) -> None:
         """Queues a command, and returns at once."""
@@ -28,6 +28,7 @@ class Seat:
 
     Attributes:
         recogniser, codecs: who makes the words, and who the tokens.
+        refiner: who has speech heard once more; None where nobody does.
         loop: the event loop of the session.
         receive: called there for each report.
     """
@@ -36,6 +37,7 @@ class Seat:
     codecs: Desk
     loop: asyncio.AbstractEventLoop
     receive: Callable[[Report], None]
+    refiner: Desk | None = None
     stream: OpenStream | None = None
     # What follows belongs to the recogniser's thread.
     slot: int | None = None
@@ -48,6 +50,10 @@ class Seat:
         if isinstance(command, OpenStream):
             self.stream = command
         stream = self.stream
+        if isinstance(command, Refine):
+            if self.refiner is not None:
+                self.refiner.submit(self, command)
+            return
         if stream is None or isinstance(command, CloseStream):
             # The engine tells the codecs that a seat is free, before anybody else can have it.
             self.recogniser.submit(self, command)

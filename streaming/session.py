@@ -21,6 +21,7 @@ from voicewire.streaming.commands import (
     Progress,
     PushAudio,
     PushTokens,
+    Refined,
     Report,
 )
 from voicewire.streaming.errors import DecodingError, SessionError
@@ -28,7 +29,6 @@ from voicewire.streaming.intake import Intake
 from voicewire.streaming.messages import (
     CLOSE_CODES,
     NORMAL_CLOSE,
-    PROTOCOL_VERSION,
     Ack,
     ClientMessage,
     Close,
@@ -39,7 +39,6 @@ from voicewire.streaming.messages import (
     ErrorCode,
     Flush,
     KeepAlive,
-    Ready,
     Resume,
     ServerMessage,
     Start,
@@ -47,8 +46,9 @@ from voicewire.streaming.messages import (
     Warning,
 )
 from voicewire.streaming.outbox import Outbox
-from voicewire.streaming.parsing import parse
+from voicewire.streaming.parsing import check_size, parse
 from voicewire.streaming.patience import Ending, Patience, SessionState
+from voicewire.streaming.refinement import Refinement
 from voicewire.streaming.return_path import ReturnPath
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.terms import Terms
@@ -94,6 +94,7 @@ class Session:
         self._codecs = codecs or {}
         self._outbox = Outbox(settings.outgoing_items)
         self._patience = Patience(settings, now)
+        self._refinement = Refinement(self._outbox, settings.refine_s)
         self._returns = ReturnPath(self._outbox, Ticket(token=token, window_s=settings.resume_s))
         self._terms: Terms | None = None
         self._ready_due = False
@@ -101,6 +102,7 @@ class Session:
         self._account: Account | None = None
         self._flushes = 0
         self._ending: Ending | None = None
+        self._told = False
         self._warned = False
 
     # ---- what the driver reads
@@ -237,6 +239,9 @@ class Session:
             return []
         if self.abandoned and now >= self._returns.deadline:
             return self.client_left()
+        if self._told:
+            self._refinement.give_up()
+            return self._guarded(self._ended(), None)
         verdict = self._patience.verdict(
             self.state, now, held_back=not self.accepts_input, ending=self._ending
         )
@@ -253,7 +258,7 @@ class Session:
         if self.state is SessionState.CLOSED:
             return []
         try:
-            collected = list(commands)
+            collected = list(self._refinement.overhear(commands))
         except SessionError as error:
             return self.fail(error.code, str(error))
         if self._outbox.full:
@@ -302,6 +307,7 @@ class Session:
         else:
             self._intake = Intake(start.encoding, start.sample_rate, start.channels)
         self._account = Account(terms, self._outbox)
+        self._refinement.use(terms)
         self._patience.began = self._patience.heard
         if start.resume:
             self._returns.begin()
@@ -335,6 +341,7 @@ class Session:
         assert self._terms is not None
         self._terms = self._terms.changed(message)
         yield from self._held_audio()
+        self._refinement.use(self._terms)
         yield ConfigureStream(self._terms.stream, self._terms.tokens)
         self._outbox.put(Configured(settings=self._terms.message))
 
@@ -345,11 +352,7 @@ class Session:
         if self.state is SessionState.CLOSING:
             self._warn_closed("audio")
             return
-        if len(data) > self._settings.message_bytes:
-            raise SessionError(
-                ErrorCode.MESSAGE_TOO_BIG,
-                f"a message of {len(data)} bytes: send at most {self._settings.message_bytes}",
-            )
+        check_size(data, self._settings.message_bytes)
         assert self._intake is not None
         before_s, most_s = self.received_s, self._settings.buffered_s
         try:
@@ -373,8 +376,13 @@ class Session:
             case Failed():
                 raise SessionError(report.code, report.message)
             case Progress() | Encoded():
-                if _CLOSING in self._account.tell(report, self.received_s):
-                    yield from self._ended()
+                self._told = _CLOSING in self._account.tell(report, self.received_s) or self._told
+                if isinstance(report, Progress):
+                    yield from self._refinement.follow(report.events, self._patience.reported)
+            case Refined():
+                self._refinement.tell(report)
+        if self._told:
+            yield from self._ended()
 
     def _open(self) -> None:
         assert self._terms is not None
@@ -383,20 +391,15 @@ class Session:
             self.state = SessionState.RUNNING
         self._ready_due = False
         self._account.begin()
-        self._outbox.put_first(
-            Ready(
-                version=PROTOCOL_VERSION,
-                session_id=self.session_id,
-                model=self._model,
-                settings=self._terms.message,
-                limits=self._settings.limits,
-                resume=self._returns.ticket if self._returns.open else None,
-            )
-        )
+        ticket = self._returns.ticket if self._returns.open else None
+        self._outbox.put_first(self._terms.ready(self.session_id, self._model, self._settings.limits, ticket))
 
     def _ended(self) -> Iterator[Command]:
-        """The last word has been told, and the last token."""
+        """The last word has been told, and the last token; behind a `close` the second pass is waited for."""
         assert self._account is not None
+        if self._refinement.pending and self._ending and self._ending.code is None:
+            self._ending = Ending(None, "", min(self._ending.deadline, self._refinement.deadline))
+            return
         self._account.finish()
         if self._ending and self._ending.code:
             yield from self.fail(self._ending.code, self._ending.message)

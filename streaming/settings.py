@@ -73,6 +73,8 @@ class ServerSettings(BaseSettings):
         pending_flushes: security limit: `flush` messages not yet answered. At this bound the server stops reading
             the connection.
         outgoing_items: security limit: messages and words that wait for a client that does not read.
+        refine_s: seconds that a session which asked for `refine` waits for a stretch to be heard once more, before
+            that is left out; at its end too.
         drain_s: security limit: seconds from `close` (or a server-side end) to the last word, and seconds that a
             client is held back by an engine that makes no headway.
         resume_s: security limit: seconds that a session waits, in its slot, for a client that asked for it and
@@ -116,6 +118,7 @@ class ServerSettings(BaseSettings):
     buffered_s: Annotated[float, Field(ge=2, allow_inf_nan=False)] = 30.0
     pending_flushes: Annotated[int, Field(ge=1)] = 64
     outgoing_items: Annotated[int, Field(ge=16)] = 2000
+    refine_s: Seconds = 10.0
     drain_s: Seconds = 60.0
     resume_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 30.0
     farewell_s: Seconds = 5.0

@@ -11,7 +11,7 @@ from voicewire.codecs.errors import BitrateError
 from voicewire.streaming.codec_shelf import unavailable
 from voicewire.streaming.commands import OpenStream, Part, TokenSettings
 from voicewire.streaming.errors import SessionError
-from voicewire.streaming.messages import Configure, ErrorCode, Settings, Start
+from voicewire.streaming.messages import Configure, ErrorCode, Limits, Ready, Settings, Start, Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,14 @@ class Terms:
         stream: what holds for the recogniser.
         codec: what makes its tokens; None where none are wanted.
         codebooks: codes per frame of these.
+        refine: whether what is said is heard once more.
     """
 
     start: Start
     stream: StreamSettings
     codec: Codec | None = None
     codebooks: int = 0
+    refine: bool = False
 
     @classmethod
     def of(cls, start: Start, chunk_ms: int, commit_ms: int, codecs: Mapping[str, Codec]) -> "Terms":
@@ -47,15 +49,18 @@ class Terms:
                 endpoint_ms=start.endpoint_ms,
                 language=start.language,
                 interim=start.interim,
+                keyterms=tuple(start.keyterms),
             )
         except SettingsError as error:
             raise SessionError(ErrorCode.UNSUPPORTED_SETTING, str(error)) from error
+        if start.refine:
+            _check_refine(start)
         if "tokens" not in start.outputs:
-            return cls(start, stream)
+            return cls(start, stream, refine=start.refine)
         codec = codecs.get(start.codec)
         if codec is None:
             raise unavailable(start.codec, codecs)
-        return cls(start, stream, codec, _codebooks(codec, start.bitrate_kbps))
+        return cls(start, stream, codec, _codebooks(codec, start.bitrate_kbps), refine=start.refine)
 
     def changed(self, configure: Configure) -> "Terms":
         """Raises SessionError for settings that exclude each other."""
@@ -65,11 +70,15 @@ class Terms:
             )
         except SettingsError as error:
             raise SessionError(ErrorCode.UNSUPPORTED_SETTING, str(error)) from error
+        if configure.refine:
+            _check_refine(self.start)
+        refine = self.refine if configure.refine is None else configure.refine
         if configure.bitrate_kbps is None:
-            return replace(self, stream=stream)
+            return replace(self, stream=stream, refine=refine)
         if self.codec is None:
             raise SessionError(ErrorCode.UNSUPPORTED_SETTING, "bitrate_kbps: the session makes no tokens")
-        return replace(self, stream=stream, codebooks=_codebooks(self.codec, configure.bitrate_kbps))
+        codebooks = _codebooks(self.codec, configure.bitrate_kbps)
+        return replace(self, stream=stream, codebooks=codebooks, refine=refine)
 
     @property
     def parts(self) -> frozenset[Part]:
@@ -89,6 +98,10 @@ class Terms:
         settings = self.stream if Part.WORDS in self.parts else None
         return OpenStream(settings, self.tokens, takes_tokens=self.start.encoding == "tokens")
 
+    def ready(self, session_id: str, model: str, limits: Limits, ticket: Ticket | None) -> Ready:
+        """The answer to `start`."""
+        return Ready(session_id=session_id, model=model, settings=self.message, limits=limits, resume=ticket)
+
     @property
     def message(self) -> Settings:
         """What a client is told that holds."""
@@ -105,7 +118,15 @@ class Terms:
             outputs=[output for output in ("words", "tokens") if output in self.start.outputs],
             codec=self.codec.name if self.codec else None,
             bitrate_kbps=kbps(self.codec, self.codebooks) if self.codec else None,
+            keyterms=list(self.stream.keyterms),
+            refine=self.refine,
         )
+
+
+def _check_refine(start: Start) -> None:
+    """Raises SessionError where there are no words, or no audio, that could be heard once more."""
+    if "words" not in start.outputs or start.encoding == "tokens":
+        raise SessionError(ErrorCode.UNSUPPORTED_SETTING, "refine: needs audio, and words among the outputs")
 
 
 def _codebooks(codec: Codec, wanted_kbps: float | None) -> int:
