@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "constraints.txt"
-SERVER, EVERYTHING = "server,codecs,weights", "server,codecs,weights,train,dev,clients"
+SERVER, EVERYTHING = "server,codecs,weights", "server,codecs,weights,train,dev,docs,clients"
 TORCH = "2.13.0"
 
 # A CUDA build of torch names its own exact versions of these; a CPU build has none of them. openai-whisper asks

@@ -3,11 +3,14 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Literal
 
+from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from voicewire.streaming.answers import Denial, Health, Readiness, Slots
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.errors import EngineError, SessionError
 from voicewire.streaming.live import LiveSession
@@ -68,7 +71,8 @@ class Lobby:
         settings = self._settings
         if start_within_s is not None:
             settings = settings.model_copy(update={"handshake_s": start_within_s})
-        return LiveSession(settings, self._engine.model_name, self._engine.codecs, drop, self._metrics)
+        engine = self._engine
+        return LiveSession(settings, engine.model_name, engine.codecs, drop, self._metrics)
 
     @contextlib.contextmanager
     def seated(self, live: LiveSession, headers: Mapping[str, str]) -> Iterator[None]:
@@ -101,32 +105,29 @@ class Lobby:
         except SessionError as error:
             await websocket.send_denial_response(_denial(error))
 
-    async def upgrade(self, request: Request) -> JSONResponse:
+    async def upgrade(self, request: Request) -> Response:
         """`/v1/stream` asked for without a websocket handshake."""
         message = "this is a websocket: connect with ws:// or wss://"
-        return JSONResponse(
-            {"code": ErrorCode.BAD_MESSAGE, "message": message}, 426, {"Upgrade": "websocket"}
-        )
+        return _answer(Denial(code=ErrorCode.BAD_MESSAGE, message=message), 426, {"Upgrade": "websocket"})
 
-    async def health(self, request: Request) -> JSONResponse:
+    async def health(self, request: Request) -> Response:
         """`/healthz`: whether the process is worth keeping."""
         ailment = self._ailment
-        return JSONResponse({"status": ailment or "ok"}, 503 if ailment else 200)
+        return _answer(Health(status=ailment or "ok"), 503 if ailment else 200)
 
-    async def readiness(self, request: Request) -> JSONResponse:
+    async def readiness(self, request: Request) -> Response:
         """`/readyz`: whether a session would be served now or later; `/readyz?seats=1`: whether now."""
-        slots = {"capacity": self._engine.capacity, "in_use": self._engine.seats_in_use}
-        full = "seats" in request.query_params and slots["in_use"] >= slots["capacity"]
+        slots = Slots(capacity=self._engine.capacity, in_use=self._engine.seats_in_use)
+        full = "seats" in request.query_params and slots.in_use >= slots.capacity
         status = self._status
         ready = status == "ready" and not full
-        status = "full" if status == "ready" and full else status
-        body = {
-            "status": status,
-            "model": self._engine.model_name,
-            "codecs": sorted(self._engine.codecs),
-            "slots": slots,
-        }
-        return JSONResponse(body, 200 if ready else 503, headers={} if ready else RETRY_LATER)
+        answer = Readiness(
+            status="full" if status == "ready" and full else status,
+            model=self._engine.model_name,
+            codecs=sorted(self._engine.codecs),
+            slots=slots,
+        )
+        return _answer(answer, 200 if ready else 503, {} if ready else RETRY_LATER)
 
     async def metrics(self, request: Request) -> Response:
         """`/metrics`: what Prometheus reads; with a key where sessions need one."""
@@ -164,7 +165,7 @@ class Lobby:
             raise SessionError(ErrorCode.CAPACITY, "too many clients come back at once: try again")
 
     @property
-    def _ailment(self) -> str | None:
+    def _ailment(self) -> Literal["failed", "stalled"] | None:
         """What makes this process not worth keeping, if anything does."""
         engine = self._engine
         if engine.state in (EngineState.FAILED, EngineState.STOPPED) or (engine.ready and not engine.alive):
@@ -173,8 +174,10 @@ class Lobby:
         return "stalled" if engine.ready and engine.turn_s > self._settings.stall_s else None
 
     @property
-    def _status(self) -> str:
-        return "closing" if self._closing else self._ailment or self._engine.state.name.lower()
+    def _status(self) -> Literal["ready", "loading", "closing", "failed", "stalled"]:
+        if self._closing:
+            return "closing"
+        return self._ailment or ("loading" if self._engine.state is EngineState.LOADING else "ready")
 
     def _reserve(self, live: LiveSession) -> Seat:
         if self._closing:
@@ -190,8 +193,12 @@ class Lobby:
         return seat
 
 
-def _denial(error: SessionError) -> JSONResponse:
+def _denial(error: SessionError) -> Response:
     """The answer to a handshake that comes to nothing."""
     status = STATUS.get(error.code, 503)
     headers = RETRY_LATER if status in (429, 503) else {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    return JSONResponse({"code": error.code, "message": str(error)}, status, headers)
+    return _answer(Denial(code=error.code, message=str(error)), status, headers)
+
+
+def _answer(answer: BaseModel, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(answer.model_dump_json(), status, headers, "application/json")

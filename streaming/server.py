@@ -19,7 +19,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
 from voicewire.streaming import logs
-from voicewire.streaming.doors import deepgram, openai, vosk
+from voicewire.streaming.doors import deepgram, descriptions, openai, vosk
 from voicewire.streaming.doors.wyoming import WyomingDoor
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.listening import Listeners, port_of
@@ -56,6 +56,7 @@ def create_app(engine: Engine, settings: ServerSettings, page: Path | None = Non
             *deepgram.routes(lobby),
             *openai.routes(lobby),
             *vosk.routes(lobby),
+            *descriptions.routes(),
             *(Page(page).routes() if page is not None and settings.page else ()),
         ]
     )

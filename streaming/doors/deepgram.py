@@ -86,7 +86,9 @@ def _refusal(error: ParameterError | SessionError, request_id: str) -> Response:
     """An HTTP error in Deepgram's shape."""
     code = "INVALID_QUERY_PARAMETER" if isinstance(error, ParameterError) else error.code.value.upper()
     body = Refusal(err_code=code, err_msg=str(error), request_id=request_id)
-    headers = {"dg-error": str(error), "dg-request-id": request_id, **retry_headers(error)}
+    # What a client gave is said back, in letters that a header may not have.
+    said = str(error).encode("ascii", "backslashreplace").decode()
+    headers = {"dg-error": said, "dg-request-id": request_id, **retry_headers(error)}
     return Response(body.json_text(), http_status(error), headers, "application/json")
 
 

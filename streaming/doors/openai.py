@@ -8,7 +8,7 @@ from functools import partial
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -17,15 +17,10 @@ from voicewire.streaming.doors.refusals import http_status, retry_headers
 from voicewire.streaming.errors import ParameterError, SessionError
 from voicewire.streaming.lobby import Lobby
 from voicewire.streaming.messages import ServerMessage, Start
+from voicewire.streaming.protocols.openai_answers import Model, ModelList
 from voicewire.streaming.protocols.openai_events import ErrorBody
 from voicewire.streaming.protocols.openai_realtime import OpenAIRealtime
-from voicewire.streaming.protocols.openai_rest import (
-    OpenAIFile,
-    TranscriptionRequest,
-    failed_event,
-    model,
-    models,
-)
+from voicewire.streaming.protocols.openai_rest import OpenAIFile, TranscriptionRequest, failed_event
 from voicewire.streaming.recordings import RATE, bounded, decoded, transcribed
 from voicewire.streaming.relay import Relay
 from voicewire.streaming.transport import abort
@@ -89,13 +84,17 @@ class _Door:
         return Response(text, media_type=media_type)
 
     async def models(self, request: Request) -> Response:
-        return JSONResponse(models(self._lobby.engine.model_name, self._opened))
+        return _told(ModelList(data=[self._model]))
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name != self._lobby.engine.model_name:
             return _refusal(ParameterError("model", f"there is no {name[:60]!r} here"), 404)
-        return JSONResponse(model(name, self._opened))
+        return _told(self._model)
+
+    @property
+    def _model(self) -> Model:
+        return Model(id=self._lobby.engine.model_name, created=self._opened)
 
 
 class _Events(StreamingResponse):
@@ -149,6 +148,10 @@ async def _recording(form: FormData) -> bytes:
     if not isinstance(file, UploadFile):
         raise ParameterError("file", "missing: send the recording as a file")
     return await file.read()
+
+
+def _told(answer: Model | ModelList) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _refusal(error: ParameterError | SessionError, status: int | None = None) -> Response:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from voicewire.streaming.errors import ParameterError
 from voicewire.streaming.messages import Encoding
+from voicewire.streaming.protocols.language import code_of, tag_of
 
-_ENCODINGS: dict[str, Encoding] = {
+ENCODINGS: dict[str, Encoding] = {
     "linear16": "pcm_s16le",
     "linear32": "pcm_f32le",
     "mulaw": "mulaw",
@@ -63,7 +64,7 @@ class ListenOptions:
     @property
     def language_code(self) -> str:
         """As Whisper has it. Deepgram's `multi` means several languages, of which English is the likeliest."""
-        code = self.language.split("-")[0].lower()
+        code = code_of(self.language)
         return "en" if code == "multi" else code
 
 
@@ -75,7 +76,7 @@ def parse_query(query: Iterable[tuple[str, str]]) -> ListenOptions:
     endpoint_ms, endpoints = _endpointing(given.get("endpointing"))
     return ListenOptions(
         model=given.get("model") or _DEFAULT_MODEL,
-        language=_language(given.get("language") or "en"),
+        language=tag_of(given.get("language") or "en"),
         encoding=encoding,
         sample_rate=_sample_rate(given.get("sample_rate"), encoding),
         channels=_channels(given),
@@ -92,15 +93,9 @@ def parse_query(query: Iterable[tuple[str, str]]) -> ListenOptions:
 def _encoding(value: str | None) -> Encoding | None:
     if not value:
         return None
-    if value not in _ENCODINGS:
-        raise ParameterError("encoding", f"{_said(value)} is not known here: use {', '.join(_ENCODINGS)}")
-    return _ENCODINGS[value]
-
-
-def _language(value: str) -> str:
-    if not 2 <= len(value) <= 20:
-        raise ParameterError("language", f"{_said(value)} is no language: use a code such as en-US")
-    return value
+    if value not in ENCODINGS:
+        raise ParameterError("encoding", f"{_said(value)} is not known here: use {', '.join(ENCODINGS)}")
+    return ENCODINGS[value]
 
 
 def _sample_rate(value: str | None, encoding: Encoding | None) -> int:

@@ -6,12 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from voicewire.streaming.errors import ParameterError, SessionError
 from voicewire.streaming.messages import ErrorCode
+from voicewire.streaming.protocols.language import LanguageTag
 
 _SERVER_FAULTS = frozenset(
     (ErrorCode.INTERNAL, ErrorCode.OVERLOADED, ErrorCode.CAPACITY, ErrorCode.SHUTTING_DOWN)
 )
-
-Language = Annotated[str, Field(min_length=2, max_length=20)]
 
 
 class _Given(BaseModel):
@@ -36,7 +35,7 @@ class AudioFormat(_Given):
 
 class Transcription(_Given):
     model: Annotated[str, Field(max_length=200)] | None = None
-    language: Language | None = None
+    language: LanguageTag | None = None
 
 
 class TurnDetection(_Given):

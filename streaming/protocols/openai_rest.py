@@ -1,14 +1,23 @@
 """OpenAI's transcriptions of recordings: what a request asks for, and the answer in each of its formats."""
 
-import json
 import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from voicewire.streaming.errors import ParameterError
 from voicewire.streaming.messages import EndpointMessage, ServerMessage, TranscriptMessage, WordItem
+from voicewire.streaming.protocols.language import code_of, tag_of
+from voicewire.streaming.protocols.openai_answers import (
+    TextDelta,
+    TextDone,
+    TimedSegment,
+    TimedWord,
+    Transcription,
+    Usage,
+    VerboseTranscription,
+)
 from voicewire.streaming.protocols.spoken import spoken
 from voicewire.streaming.subtitles.transcripts import Segment, TimedTranscript, TranscriptBuilder
 from voicewire.streaming.subtitles.writers import SubtitleFormat, render
@@ -52,12 +61,9 @@ class TranscriptionRequest:
             raise ParameterError("timestamp_granularities", "these are word and segment")
         if wanted and form != "verbose_json":
             raise ParameterError("timestamp_granularities", "they need response_format=verbose_json")
-        language = given.get("language") or "en"
-        if not 2 <= len(language) <= 20:
-            raise ParameterError("language", f"{language[:40]!r} is no language: use a code such as en")
         return cls(
             format=form,  # type: ignore[arg-type]
-            language=language.split("-")[0].lower(),
+            language=code_of(tag_of(given.get("language") or "en")),
             words="word" in wanted,
             segments="segment" in wanted or not wanted,
             stream=_flag(given, "stream"),
@@ -79,22 +85,22 @@ class OpenAIFile:
             # A client that appends deltas gets the text as it is, with no space before its first word.
             delta = message.text if self._told else message.text.lstrip()
             self._told += delta
-            return _sent({"type": "transcript.text.delta", "delta": delta})
+            return _sent(TextDelta(delta=delta))
         if isinstance(message, EndpointMessage):
             self._builder.end_utterance()
         return ""
 
     def last_event(self) -> str:
         """The event that ends a stream."""
-        return _sent({"type": "transcript.text.done", "text": self._told})
+        return _sent(TextDone(text=self._told))
 
     def answer(self) -> tuple[str, str]:
         """The whole answer and its media type."""
         transcript = self._builder.finish(self._request.language)
         match self._request.format:
             case "json":
-                usage = {"type": "duration", "seconds": math.ceil(transcript.duration_s)}
-                return _dumped({"text": transcript.text, "usage": usage}), _JSON
+                answer = Transcription(text=transcript.text, usage=Usage.of(transcript))
+                return answer.model_dump_json(), _JSON
             case "text":
                 return transcript.text + "\n", _TEXT
             case "srt":
@@ -102,24 +108,22 @@ class OpenAIFile:
             case "vtt":
                 return render(transcript, SubtitleFormat.VTT), "text/vtt; charset=utf-8"
             case "verbose_json":
-                return _dumped(self._verbose(transcript)), _JSON
+                return self._verbose(transcript).model_dump_json(exclude_none=True), _JSON
 
-    def _verbose(self, transcript: TimedTranscript) -> dict[str, Any]:
-        content: dict[str, Any] = {
-            "task": "transcribe",
-            "language": transcript.language,
-            "duration": round(transcript.duration_s, 3),
-            "text": transcript.text,
-        }
-        if self._request.words:
-            content["words"] = [
-                {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
-                for word in spoken(transcript.words)
-            ]
-        if self._request.segments:
-            content["segments"] = [_segment(*numbered) for numbered in enumerate(transcript.segments)]
-        content["usage"] = {"type": "duration", "seconds": math.ceil(transcript.duration_s)}
-        return content
+    def _verbose(self, transcript: TimedTranscript) -> VerboseTranscription:
+        words = [
+            TimedWord(word=word.text, start=round(word.start, 3), end=round(word.end, 3))
+            for word in spoken(transcript.words)
+        ]
+        segments = [_segment(*numbered) for numbered in enumerate(transcript.segments)]
+        return VerboseTranscription(
+            language=transcript.language,
+            duration=round(transcript.duration_s, 3),
+            text=transcript.text,
+            words=words if self._request.words else None,
+            segments=segments if self._request.segments else None,
+            usage=Usage.of(transcript),
+        )
 
 
 def failed_event(error: str) -> str:
@@ -127,31 +131,16 @@ def failed_event(error: str) -> str:
     return f"event: error\ndata: {error}\n\n"
 
 
-def models(name: str, created: int) -> dict[str, Any]:
-    """The list of models: there is one."""
-    return {"object": "list", "data": [model(name, created)]}
-
-
-def model(name: str, created: int) -> dict[str, Any]:
-    """What is told of a model; `created` is in seconds since 1970."""
-    return {"id": name, "object": "model", "created": created, "owned_by": "voicewire"}
-
-
-def _segment(number: int, segment: Segment) -> dict[str, Any]:
-    """In the shape of Whisper's own; what a stream does not know of is at rest."""
+def _segment(number: int, segment: Segment) -> TimedSegment:
     text = segment.text.encode()
-    return {
-        "id": number,
-        "seek": 0,
-        "start": round(segment.start_s, 3),
-        "end": round(segment.end_s, 3),
-        "text": segment.text,
-        "tokens": [],
-        "temperature": 0.0,
-        "avg_logprob": _mean_logarithm(segment.words),
-        "compression_ratio": round(len(text) / len(zlib.compress(text)), 4),
-        "no_speech_prob": 0.0,
-    }
+    return TimedSegment(
+        id=number,
+        start=round(segment.start_s, 3),
+        end=round(segment.end_s, 3),
+        text=segment.text,
+        avg_logprob=_mean_logarithm(segment.words),
+        compression_ratio=round(len(text) / len(zlib.compress(text)), 4),
+    )
 
 
 def _mean_logarithm(words: Iterable[WordItem]) -> float:
@@ -166,9 +155,5 @@ def _flag(given: dict[str, str], name: str) -> bool:
     return value == "true"
 
 
-def _sent(event: dict[str, str]) -> str:
-    return f"data: {_dumped(event)}\n\n"
-
-
-def _dumped(content: dict[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False)
+def _sent(event: TextDelta | TextDone) -> str:
+    return f"data: {event.model_dump_json()}\n\n"

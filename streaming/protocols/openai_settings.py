@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from voicewire.streaming.errors import ParameterError
 from voicewire.streaming.messages import Encoding, Start
+from voicewire.streaming.protocols.language import code_of
 from voicewire.streaming.protocols.openai_events import (
     AudioFormat,
     AudioInput,
@@ -47,7 +48,7 @@ class RealtimeSettings:
     @property
     def language_code(self) -> str:
         """As Whisper has it."""
-        return (self.language or "en").split("-")[0].lower()
+        return code_of(self.language or "en")
 
     @property
     def endpoint_ms(self) -> int:

@@ -14,7 +14,6 @@ from voicewire.streaming.messages import (
     Done,
     Error,
     ErrorCode,
-    LanguageCode,
     Ready,
     SampleRate,
     ServerMessage,
@@ -23,6 +22,7 @@ from voicewire.streaming.messages import (
 )
 from voicewire.streaming.protocols.cutting import WholeSamples
 from voicewire.streaming.protocols.facade import Reply, Step
+from voicewire.streaming.protocols.language import LanguageTag, code_of
 from voicewire.streaming.protocols.wyoming_frames import VERSION, Event, FrameReader
 
 _ATTRIBUTION = {"name": "voicewire", "url": "https://github.com/openai/whisper"}
@@ -32,7 +32,7 @@ _ONLY_WIDTH = 2
 class _Transcribe(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    language: LanguageCode | None = None
+    language: LanguageTag | None = None
 
 
 class _AudioFormat(BaseModel):
@@ -101,7 +101,7 @@ class Wyoming:
             language = _Transcribe.model_validate(event.data).language
         except ValidationError as error:
             raise SessionError(ErrorCode.BAD_MESSAGE, "a language that is none") from error
-        self._language = (language or self._languages[0]).replace("_", "-").split("-")[0].lower()
+        self._language = code_of(language or self._languages[0])
 
     def _start(self, event: Event) -> Iterator[Step]:
         if self._speaking:
