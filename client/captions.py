@@ -13,6 +13,8 @@ from voicewire.streaming.subtitles.transcripts import TranscriptBuilder
 
 # Lines of the terminal that are left to the status and to what stood there before.
 SPARE_LINES = 3
+# Before what was heard once more.
+REFINED = "~ "
 # Characters of an utterance that a line of a log shows: its end, where the news is.
 LOG_WIDTH = 100
 
@@ -26,6 +28,9 @@ class CaptionView(Protocol):
     ) -> None: ...
     def show(self, transcript: TranscriptBuilder, heard_s: float, status: str) -> None:
         """The transcript as it stands after `heard_s` seconds of audio; `status` says how the stream does."""
+
+    def show_refined(self, text: str) -> None:
+        """What a stretch was found to be when it was heard once more."""
 
 
 def caption_text(words: Sequence[WordItem], tail: Sequence[WordItem]) -> Text:
@@ -73,6 +78,10 @@ class LiveView:
         shown = lines[-max(1, self._console.height - SPARE_LINES) :]
         return Group(*shown, Text(status, style="dim", overflow="ellipsis", no_wrap=True))
 
+    def show_refined(self, text: str) -> None:
+        """Above what is rewritten, beside the words that scroll up."""
+        self._console.print(Text(f"{REFINED}{text}", style="italic dim"))
+
 
 class PlainView:
     """For a pipe or a file: one line per sentence or utterance, nothing rewritten."""
@@ -99,6 +108,11 @@ class PlainView:
             self._words = 0
         self._utterances = len(transcript.finished)
         self._take(transcript.words)
+
+    def show_refined(self, text: str) -> None:
+        """A line of its own."""
+        self._end_line()
+        self._console.print(f"{REFINED}{text}", markup=False, highlight=False, soft_wrap=True)
 
     def _take(self, words: Sequence[WordItem]) -> None:
         for word in words[self._words :]:
@@ -137,6 +151,10 @@ class LogView:
             newest = line if len(line) <= LOG_WIDTH else "..." + line[-LOG_WIDTH:]
             self._console.print(f"{heard_s:6.1f} s  {newest}", markup=False, highlight=False, soft_wrap=True)
         self._last = line
+
+    def show_refined(self, text: str) -> None:
+        """A line of its own."""
+        self._console.print(f"{REFINED}{text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def view_for(console: Console) -> CaptionView:

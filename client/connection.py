@@ -55,6 +55,8 @@ async def connect(
     outputs: Sequence[Output] | None = None,
     codec: str | None = None,
     bitrate_kbps: float | None = None,
+    keyterms: Sequence[str] = (),
+    refine: bool = False,
     keepalive: bool = False,
     max_backlog_s: float | None = None,
     resume: bool = True,
@@ -92,6 +94,8 @@ async def connect(
         outputs: what is to be made of the audio: ``["words"]``, ``["tokens"]`` or both; None is words.
         codec: what makes the tokens; None is ``lyra_v2``.
         bitrate_kbps: of the tokens, one that the codec has; None is its highest.
+        keyterms: names and terms that are likely to be said, as they are to be written; at most 100.
+        refine: whether what was said is to be heard once more by unmodified Whisper, which `refined` events tell.
         keepalive: hold the session open while nothing is sent, beyond the server's idle limit.
         max_backlog_s: `send` waits while the server is so many seconds of audio behind, at least 2. None is 10,
             or half of what the server buffers where that is less.
@@ -105,10 +109,12 @@ async def connect(
         ServerError: the server refuses the session; `code` is ``capacity`` when all its slots are taken.
         SettingError: a setting lies outside the protocol's limits.
     """
-    tokens = {
+    newer = {
         "outputs": None if outputs is None else list(outputs),
         "codec": codec,
         "bitrate_kbps": bitrate_kbps,
+        "keyterms": list(keyterms) or None,
+        "refine": refine or None,
     }
     start = checked(
         Start,
@@ -123,8 +129,8 @@ async def connect(
         endpoint_ms=endpoint_ms,
         interim=interim,
         words=words,
-        # A server that knows nothing of codecs would refuse these.
-        **{name: value for name, value in tokens.items() if value is not None},
+        # A server that does not know them yet would refuse these.
+        **{name: value for name, value in newer.items() if value is not None},
         **({"resume": True} if resume else {}),
     )
     address = Address.parse(url)

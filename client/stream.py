@@ -155,6 +155,7 @@ class Stream:
         commit_ms: int | None = None,
         endpoint_ms: int | None = None,
         bitrate_kbps: float | None = None,
+        refine: bool | None = None,
     ) -> Settings:
         """Changes settings while the stream runs; gives what is in force from here on.
 
@@ -166,6 +167,7 @@ class Stream:
             commit_ms=commit_ms,
             endpoint_ms=endpoint_ms,
             bitrate_kbps=bitrate_kbps,
+            refine=refine,
         )
         answer: asyncio.Future[Configured] = asyncio.get_running_loop().create_future()
         async with self._send_lock:

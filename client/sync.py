@@ -61,11 +61,16 @@ class SyncStream:
         commit_ms: int | None = None,
         endpoint_ms: int | None = None,
         bitrate_kbps: float | None = None,
+        refine: bool | None = None,
     ) -> Settings:
         """Changes settings while the stream runs."""
         return self._run(
             self._stream.configure(
-                chunk_ms=chunk_ms, commit_ms=commit_ms, endpoint_ms=endpoint_ms, bitrate_kbps=bitrate_kbps
+                chunk_ms=chunk_ms,
+                commit_ms=commit_ms,
+                endpoint_ms=endpoint_ms,
+                bitrate_kbps=bitrate_kbps,
+                refine=refine,
             )
         )
 
@@ -132,6 +137,8 @@ def connect(
     outputs: Sequence[Output] | None = None,
     codec: str | None = None,
     bitrate_kbps: float | None = None,
+    keyterms: Sequence[str] = (),
+    refine: bool = False,
     keepalive: bool = False,
     max_backlog_s: float | None = None,
     resume: bool = True,
@@ -165,6 +172,8 @@ def connect(
             outputs=outputs,
             codec=codec,
             bitrate_kbps=bitrate_kbps,
+            keyterms=keyterms,
+            refine=refine,
             keepalive=keepalive,
             max_backlog_s=max_backlog_s,
             resume=resume,

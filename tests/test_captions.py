@@ -211,6 +211,18 @@ def test_a_pipe_gets_one_line_per_sentence_or_utterance() -> None:
     assert out.getvalue() == " ".join(["word"] * 30) + "\n", "a pipe has no width"
 
 
+@pytest.mark.parametrize("view", [PlainView, LogView, LiveView])
+def test_what_was_heard_once_more_is_a_line_of_its_own(view: type[PlainView]) -> None:
+    out = io.StringIO()
+    shown = view(Console(file=out, width=40))
+    builder = TranscriptBuilder()
+    with shown:
+        builder.add(news([word(" We"), word(" wok.")]))
+        shown.show(builder, 1.0, "status")
+        shown.show_refined("We walk.")
+    assert "~ We walk.\n" in out.getvalue()
+
+
 def test_a_terminal_shows_settled_words_bold_and_the_tail_dim() -> None:
     out = io.StringIO()
     console = Console(

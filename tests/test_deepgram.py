@@ -53,7 +53,8 @@ def test_what_clients_send_of_themselves_is_understood() -> None:
             ("channels", "1"),
             ("endpointing", "25"),
             ("keyterm", "one"),
-            ("keyterm", "two"),
+            ("keyterm", "two words"),
+            ("keywords", "three:2"),
             ("vad_events", "true"),
             ("no_delay", "true"),
             ("mip_opt_out", "false"),
@@ -65,6 +66,7 @@ def test_what_clients_send_of_themselves_is_understood() -> None:
     assert asked.endpoint_ms == 200, "the recogniser's shortest"
     assert asked.formatted
     assert asked.vad_events
+    assert asked.keyterms == ("one", "two words", "three")
     assert not asked.interim
 
 
@@ -72,6 +74,8 @@ def test_what_clients_send_of_themselves_is_understood() -> None:
     ("query", "named"),
     [
         ({"encoding": "amr-nb"}, "encoding"),
+        ({"keyterm": "x" * 61}, "keyterm"),
+        ({"keywords": "..."}, "keyterm"),
         ({"sample_rate": "7999"}, "sample_rate"),
         ({"sample_rate": "١٦٠٠٠"}, "sample_rate"),
         ({"sample_rate": ""}, "sample_rate"),

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from benchmarks.speech_tars import Clip
-from voicewire.streaming.messages import Done, EndpointMessage, Totals, TranscriptMessage, WordItem
+from voicewire.streaming.messages import (
+    Done,
+    EndpointMessage,
+    RefinedMessage,
+    Totals,
+    TranscriptMessage,
+    WordItem,
+)
 from voicewire.streaming.subtitles.cues import BLINK_S, CueRules, lay_out
 from voicewire.streaming.subtitles.transcripts import Segment, TimedTranscript, TranscriptBuilder, segment_of
 from voicewire.streaming.subtitles.writers import SubtitleFormat, render, subtitles
@@ -251,3 +258,6 @@ def test_events_of_a_stream_become_segments() -> None:
         Segment(three.start, three.end, (three,)),
     )
     assert whole.text == "One two. Three."
+    won = word(" Won", one.start, one.end)
+    builder.add(RefinedMessage(seq=9, utterance=0, start=one.start, end=one.end, text="Won", words=[won]))
+    assert builder.finish("en").text == "Won two. Three."

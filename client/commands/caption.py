@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -17,9 +18,12 @@ from voicewire.client.commands.options import (
     ChunkOption,
     CommitOption,
     EndpointOption,
+    KeytermOption,
+    KeytermsOption,
     LanguageOption,
     SpeedOption,
     UrlOption,
+    keyterms_of,
 )
 from voicewire.client.connection import connect
 from voicewire.client.delays import DelayMeter
@@ -28,7 +32,7 @@ from voicewire.client.microphone import Microphone
 from voicewire.client.playback import AudioSource, Playback
 from voicewire.client.stream import Stream
 from voicewire.client.tokens import TOKEN_SUFFIX, TokenRecording
-from voicewire.streaming.messages import Resumed, Warning
+from voicewire.streaming.messages import RefinedMessage, Resumed, Warning
 from voicewire.streaming.subtitles.transcripts import TranscriptBuilder
 from voicewire.streaming.subtitles.writers import SubtitleFormat, render
 
@@ -53,6 +57,15 @@ def caption(
     commit_ms: CommitOption = None,
     endpoint_ms: EndpointOption = 700,
     language: LanguageOption = "en",
+    keyterm: KeytermOption = None,
+    keyterms: KeytermsOption = None,
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine",
+            help="Hear each utterance once more, unhurried: a better text, dim, and what --save keeps.",
+        ),
+    ] = False,
     save: Annotated[
         Path | None,
         typer.Option(dir_okay=False, help="Keep the captions in a file: .srt, .vtt, .txt or .json."),
@@ -81,6 +94,7 @@ def caption(
         voicewire caption talk.mp4 --speed 0               [dim]# as fast as the server takes it[/]
         arecord -f S16_LE -r 16000 -t raw | voicewire caption - --rate 16000
         voicewire caption mic --url ws://captions.example:8765 --chunk-ms 100
+        voicewire caption talk.mp4 --keyterm Kirkland --keyterm "Ada Lovelace" --refine
     """
     form = save_format(save)
     playback = open_playback(source, speed, rate, device)
@@ -95,6 +109,8 @@ def caption(
                 chunk_ms=chunk_ms,
                 commit_ms=commit_ms,
                 endpoint_ms=endpoint_ms,
+                keyterms=keyterms_of(keyterm, keyterms),
+                refine=refine,
             )
         )
     finally:
@@ -144,6 +160,8 @@ class CaptionSession:
         chunk_ms: int | None = None,
         commit_ms: int | None = None,
         endpoint_ms: int = 700,
+        keyterms: Sequence[str] = (),
+        refine: bool = False,
     ) -> None:
         """Until the audio is over and its last word has come. Raises ClientError."""
         async with connect(
@@ -155,12 +173,16 @@ class CaptionSession:
             chunk_ms=chunk_ms,
             commit_ms=commit_ms,
             endpoint_ms=endpoint_ms,
+            keyterms=keyterms,
+            refine=refine,
         ) as stream:
             self._listen_for_the_end()
             with self._view:
                 async for event in stream.feed(self.playback.pieces()):
                     self.delays.add(event)
                     self.transcript.add(event)
+                    if isinstance(event, RefinedMessage):
+                        self._view.show_refined(event.text)
                     note = f"  {event.message}" if isinstance(event, Warning) else ""
                     note += "  reconnected, nothing lost" if isinstance(event, Resumed) else ""
                     self._view.show(self.transcript, self.playback.position_s, self._status(stream) + note)

@@ -1,8 +1,11 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from voicewire.client.errors import CommandError
 
 ModelOption = Annotated[
     str, typer.Option(help="Whisper model: tiny, base, small, ..., or the path of one.", show_default=True)
@@ -44,7 +47,25 @@ EndpointOption = Annotated[
     int,
     typer.Option(min=200, max=10_000, help="A pause so long ends an utterance, in ms.", show_default=True),
 ]
+KeytermOption = Annotated[
+    list[str] | None,
+    typer.Option("--keyterm", metavar="NAME", help="A name or term that is likely to be said; repeatable."),
+]
+KeytermsOption = Annotated[
+    Path | None,
+    typer.Option("--keyterms", exists=True, dir_okay=False, help="A file of them, one in a line."),
+]
 SpeedOption = Annotated[
     float,
     typer.Option(min=0.0, help="Pace of a file: 1 is that of speech, 0 as fast as the server takes it."),
 ]
+
+
+def keyterms_of(named: list[str] | None, listed: Path | None) -> tuple[str, ...]:
+    """What both options name together. Raises CommandError for a file that is no text."""
+    try:
+        lines = listed.read_text(encoding="utf-8").splitlines() if listed is not None else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"--keyterms {listed}: {error}") from error
+    terms = (" ".join(term.split()) for term in [*(named or ()), *lines])
+    return tuple(dict.fromkeys(term for term in terms if term))

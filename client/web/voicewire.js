@@ -49,6 +49,7 @@ const UNCOUNTED = new Set(["ready", "resumed", "ack"]);
  * @typedef {{type: "ready", session_id: string, model: string, settings: Record<string, any>,
  *   limits: {message_bytes: number, idle_s: number, session_s: number, buffered_s: number},
  *   resume: {token: string, window_s: number} | null}} Ready
+ * @typedef {{type: "refined", utterance: number, start: number, end: number, text: string, words: Word[]}} Refined
  * @typedef {{type: "flushed", id: number, audio_processed: number}} Flushed
  * @typedef {{type: "done", totals: {audio_s: number, words: number, utterances: number}}} Done
  *
@@ -59,7 +60,7 @@ const UNCOUNTED = new Set(["ready", "resumed", "ack"]);
  *
  * @typedef {object} Options
  * @property {number} [sampleRate] of the audio sent: 8,000 to 48,000 Hz; a higher one is halved here. 16,000 if absent.
- * @property {Record<string, any>} [start] fields of the protocol's `start`: language, chunk_ms, commit_ms, ...
+ * @property {Record<string, any>} [start] fields of the protocol's `start`: language, chunk_ms, keyterms, refine, ...
  * @property {number} [maxBuffered_s] seconds of audio kept while there is no connection; the oldest goes first. 30.
  * @property {number} [attempts] tries in a row, after which a stream gives up. Without limit if absent.
  */
@@ -91,7 +92,8 @@ export async function connect(url, options = {}) {
 
 /**
  * A stream of audio and its events. Every message of the server is an event of its own type, whose `detail` is the
- * message: `ready`, `resumed`, `transcript`, `speech_started`, `endpoint`, `flushed`, `configured`, `warning`, `error`, `done`.
+ * message: `ready`, `resumed`, `transcript`, `speech_started`, `endpoint`, `refined`, `flushed`, `configured`, `warning`,
+ * `error`, `done`.
  * A binary message is an event `tokens`, whose `detail` is an ArrayBuffer. `state` is an event too (`StateChange`).
  *
  * Times are seconds since the stream's first sample and utterances are counted since its first one, however many
@@ -216,8 +218,8 @@ export class Stream extends EventTarget {
   }
 
   /**
-   * Changes settings from here on: `chunk_ms`, `commit_ms`, `endpoint_ms`.
-   * @param {Record<string, number>} settings
+   * Changes settings from here on: `chunk_ms`, `commit_ms`, `endpoint_ms`, `refine`.
+   * @param {Record<string, number | boolean>} settings
    * @returns {Promise<Record<string, any>>} what is in force then.
    */
   configure(settings) {

@@ -71,13 +71,13 @@ def _start(options: ListenOptions) -> Start:
     """A recording with a header is decoded before it reaches the session."""
     if options.encoding == "opus":
         raise ParameterError("encoding", "packets have no bounds in a file: send ogg-opus")
-    if options.encoding is None:
-        return Start(encoding="pcm_s16le", sample_rate=RATE, language=options.language_code, interim=False)
+    decoded = options.encoding is None
     return Start(
-        encoding=options.encoding,
-        sample_rate=options.sample_rate,
-        channels=options.channels,
+        encoding=options.encoding or "pcm_s16le",
+        sample_rate=RATE if decoded else options.sample_rate,
+        channels=1 if decoded else options.channels,
         language=options.language_code,
+        keyterms=list(options.keyterms),
         interim=False,
     )
 

@@ -223,6 +223,7 @@ class DeepgramLive:
             language=self._options.language_code,
             interim=self._options.interim,
             endpoint_ms=self._options.endpoint_ms,
+            keyterms=list(self._options.keyterms),
         )
 
     def _when_started(self, message: Flush | Close) -> Iterator[Step]:
@@ -237,7 +238,7 @@ class DeepgramLive:
             return dg.ConfigureFailure(
                 request_id=self._request_id,
                 code="CONFIGURE_KEYTERMS_NOT_SUPPORTED",
-                description="this server has no keyterms",
+                description="keyterms are given in the query alone, and hold for the whole session",
             )
         return dg.ConfigureSuccess(request_id=self._request_id)
 

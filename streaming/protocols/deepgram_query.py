@@ -7,6 +7,8 @@ they are wrong; the rest (smart formatting of numbers, redaction, tags, billing)
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from voicewire.asr.errors import SettingsError
+from voicewire.asr.settings import StreamSettings
 from voicewire.streaming.errors import ParameterError
 from voicewire.streaming.messages import Encoding
 from voicewire.streaming.protocols.language import code_of, tag_of
@@ -46,6 +48,7 @@ class ListenOptions:
         utterance_end_s: silence after a word that is told as UtteranceEnd; None for never.
         vad_events: whether SpeechStarted is told.
         utterances: whether an answer about a file has its utterances.
+        keyterms: names and terms that are likely to be said.
     """
 
     model: str = _DEFAULT_MODEL
@@ -60,6 +63,7 @@ class ListenOptions:
     utterance_end_s: float | None = None
     vad_events: bool = False
     utterances: bool = False
+    keyterms: tuple[str, ...] = ()
 
     @property
     def language_code(self) -> str:
@@ -69,8 +73,9 @@ class ListenOptions:
 
 
 def parse_query(query: Iterable[tuple[str, str]]) -> ListenOptions:
-    """Raises ParameterError. Of a parameter that comes several times the last one holds."""
-    given = dict(query)
+    """Raises ParameterError. Of a parameter that comes several times the last one holds, but keyterms add up."""
+    pairs = list(query)
+    given = dict(pairs)
     encoding = _encoding(given.get("encoding"))
     interim = _flag(given, "interim_results")
     endpoint_ms, endpoints = _endpointing(given.get("endpointing"))
@@ -87,6 +92,7 @@ def parse_query(query: Iterable[tuple[str, str]]) -> ListenOptions:
         utterance_end_s=_utterance_end(given.get("utterance_end_ms"), interim),
         vad_events=_flag(given, "vad_events"),
         utterances=_flag(given, "utterances"),
+        keyterms=_keyterms(pairs),
     )
 
 
@@ -132,6 +138,19 @@ def _utterance_end(value: str | None, interim: bool) -> float | None:
     if not interim:
         raise ParameterError("utterance_end_ms", "it needs interim_results=true")
     return milliseconds / 1000
+
+
+def _keyterms(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Of both names that Deepgram has for them; how strongly a keyword is wished for (`:2`) is not looked at."""
+    terms = [
+        value.partition(":")[0] if name == "keywords" else value
+        for name, value in pairs
+        if name in ("keyterm", "keywords") and value
+    ]
+    try:
+        return StreamSettings(keyterms=tuple(terms)).keyterms
+    except SettingsError as error:
+        raise ParameterError("keyterm", str(error)) from error
 
 
 def _number(name: str, value: str, low: int, high: int) -> int:

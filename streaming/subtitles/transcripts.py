@@ -3,7 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voicewire.streaming.messages import Done, EndpointMessage, TranscriptMessage, WordItem
+from voicewire.streaming.messages import (
+    Done,
+    EndpointMessage,
+    RefinedMessage,
+    TranscriptMessage,
+    WordItem,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +54,16 @@ class TimedTranscript:
 
 
 class TranscriptBuilder:
-    """Gathers a stream's events; each utterance becomes a segment."""
+    """Gathers a stream's events; each utterance becomes a segment.
+
+    What was heard once more takes the place of the words that it stands beside, when all is over.
+    """
 
     def __init__(self) -> None:
         self._segments: list[Segment] = []
         self._words: list[WordItem] = []
         self._tail: list[WordItem] = []
+        self._refined: list[RefinedMessage] = []
         self._audio_s = 0.0
 
     @property
@@ -79,6 +89,8 @@ class TranscriptBuilder:
             self._audio_s = max(self._audio_s, event.audio_received)
         elif isinstance(event, EndpointMessage):
             self.end_utterance()
+        elif isinstance(event, RefinedMessage):
+            self._refined.append(event)
         elif isinstance(event, Done):
             self._audio_s = event.totals.audio_s
 
@@ -91,7 +103,13 @@ class TranscriptBuilder:
     def finish(self, language: str) -> TimedTranscript:
         """Everything so far; words without an endpoint are the last segment."""
         self.end_utterance()
-        return TimedTranscript(language, self._audio_s, tuple(self._segments))
+        kept = ([word for word in segment.words if not self._is_refined(word)] for segment in self._segments)
+        segments = [segment_of(words) for words in [*kept, *(one.words for one in self._refined)] if words]
+        segments.sort(key=lambda segment: segment.start_s)
+        return TimedTranscript(language, self._audio_s, tuple(segments))
+
+    def _is_refined(self, word: WordItem) -> bool:
+        return any(one.start <= word.start and word.end <= one.end for one in self._refined)
 
 
 def segment_of(words: Iterable[WordItem]) -> Segment:
