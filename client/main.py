@@ -15,6 +15,7 @@ from voicewire.client.commands.demo import demo
 from voicewire.client.commands.doctor import doctor
 from voicewire.client.commands.keys import add, remove
 from voicewire.client.commands.keys import show as show_keys
+from voicewire.client.commands.replay import replay
 from voicewire.client.commands.serve import serve
 from voicewire.client.commands.train import export, fit, prepare
 from voicewire.client.commands.transcribe import transcribe
@@ -76,7 +77,7 @@ def main(
     """Speech to timed words, while the speaker is still talking."""
 
 
-for command in (serve, caption, transcribe, demo, doctor):
+for command in (serve, caption, transcribe, demo, doctor, replay):
     app.command(command.__name__)(told(command))
 
 training = typer.Typer(

@@ -9,12 +9,30 @@ from voicewire.asr.events import Event, Flushed
 from voicewire.asr.settings import SAMPLE_RATE
 from voicewire.codecs.record_stream import RecordWriter
 from voicewire.codecs.records import Hello
-from voicewire.streaming.commands import Encoded, Part, Progress
+from voicewire.streaming.commands import Eased, Encoded, Part, Progress
 from voicewire.streaming.headway import Headway
-from voicewire.streaming.messages import Totals
+from voicewire.streaming.ladder import Rung
+from voicewire.streaming.messages import ErrorCode, Totals, Warning
 from voicewire.streaming.narrator import Narrator
 from voicewire.streaming.outbox import Outbox
 from voicewire.streaming.terms import Terms
+
+# What a client is told of the rung that the server stands on, as far as it concerns its session.
+_RUNGS = {
+    Rung.FULL: (ErrorCode.LOAD_OVER, "the server does all again that it did before"),
+    Rung.FEWER_LOOKS: (
+        ErrorCode.INTERIM_RARER,
+        "the server has much to do: words that may still change come half as often",
+    ),
+    Rung.NO_LOOKS: (
+        ErrorCode.INTERIM_OFF,
+        "the server has too much to do: words that may still change come with committed ones alone",
+    ),
+    Rung.NO_BEAM: (
+        ErrorCode.BEAM_OFF,
+        "the server has too much to do: words are committed without a search for better ones",
+    ),
+}
 
 
 class Account:
@@ -27,6 +45,8 @@ class Account:
 
     def __init__(self, terms: Terms, outbox: Outbox) -> None:
         self._outbox = outbox
+        self._settings = terms.stream
+        self._rung = Rung.FULL
         self._headway = Headway(terms.parts)
         self._narrator = Narrator(words=terms.start.words, interim=terms.start.interim)
         self._records = RecordWriter(Hello.of(terms.codec)) if terms.codec else None
@@ -59,8 +79,11 @@ class Account:
         """A flush is on its way: its answer carries the client's own id."""
         self._narrator.expect_flush(tag, client_id)
 
-    def tell(self, report: Progress | Encoded, received_s: float) -> list[str | None]:
+    def tell(self, report: Progress | Encoded | Eased, received_s: float) -> list[str | None]:
         """Tells what a report says, `received_s` of audio having come; gives the flushes that it answers."""
+        if isinstance(report, Eased):
+            self._tell_rung(report.rung.telling(self._settings))
+            return []
         if isinstance(report, Progress):
             return self._tell_words(report, received_s)
         return self._tell_tokens(report, received_s)
@@ -72,6 +95,12 @@ class Account:
 
     def totals(self, received_s: float) -> Totals:
         return self._narrator.totals(received_s)
+
+    def _tell_rung(self, rung: Rung) -> None:
+        if rung is not self._rung:
+            code, message = _RUNGS[rung]
+            self._outbox.put(Warning(code=code, message=message))
+            self._rung = rung
 
     def _tell_words(self, report: Progress, received_s: float) -> list[str | None]:
         self._headway.reached(Part.WORDS, report.processed_samples)

@@ -22,6 +22,7 @@ from voicewire.streaming.commands import (
     PushFeatures,
     Refine,
     Report,
+    SetEffort,
 )
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
@@ -124,7 +125,7 @@ class CodecDesk:
                     turn.append((seat, Opened(Part.TOKENS)))
             elif isinstance(command, CloseStream):
                 self._close(seat)
-            elif seat in self._visits and not isinstance(command, PushFeatures | Refine):
+            elif seat in self._visits and not isinstance(command, PushFeatures | SetEffort | Refine):
                 self._visits[seat].take(command)
         except TokensError as error:
             self._fail(seat, Failed(ErrorCode.BAD_TOKENS, str(error)), turn)

@@ -9,6 +9,7 @@ from voicewire.asr.stretch import Stretch
 from voicewire.codecs.tokens import Tokens
 from voicewire.codecs.words import Heard
 from voicewire.streaming.decoding import Samples
+from voicewire.streaming.ladder import Rung
 from voicewire.streaming.messages import ErrorCode
 
 
@@ -90,6 +91,14 @@ class ConfigureStream:
     tokens: TokenSettings | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SetEffort:
+    """From a sample on, what is done for the stream is that of this rung; for a replay, before its audio comes."""
+
+    rung: Rung
+    from_samples: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Refine:
     """Hear a stretch of the audio once more, as a whole; answered by Refined with the same number."""
@@ -104,7 +113,15 @@ class CloseStream:
 
 
 Command = (
-    OpenStream | PushAudio | PushTokens | PushFeatures | FlushStream | ConfigureStream | Refine | CloseStream
+    OpenStream
+    | PushAudio
+    | PushTokens
+    | PushFeatures
+    | FlushStream
+    | ConfigureStream
+    | SetEffort
+    | Refine
+    | CloseStream
 )
 
 
@@ -139,6 +156,14 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Eased:
+    """From a sample on, what is done for the stream is that of this rung."""
+
+    rung: Rung
+    from_samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refined:
     """The words of a stretch that was heard once more; None where there was no time for it."""
 
@@ -154,4 +179,4 @@ class Failed:
     message: str
 
 
-Report = Opened | Progress | Encoded | Refined | Failed
+Report = Opened | Progress | Encoded | Eased | Refined | Failed

@@ -16,8 +16,10 @@ from voicewire.streaming.codec_desk import CodecDesk
 from voicewire.streaming.codec_shelf import CodecLoader, codec_loader
 from voicewire.streaming.commands import CloseStream, Report
 from voicewire.streaming.errors import EngineError
+from voicewire.streaming.ladder import Rung
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.metrics import Metrics
+from voicewire.streaming.overload import Overload
 from voicewire.streaming.recogniser import Loader, loader
 from voicewire.streaming.recogniser_desk import DeskState, RecogniserDesk
 from voicewire.streaming.refiner import Refiner
@@ -45,6 +47,7 @@ class Engine:
         load_codecs: makes the codecs; called once, when the recognisers are there.
         desks: recognisers in all.
         refiner: has speech heard once more; None: nobody does.
+        overload_s: seconds that a session which sends at the pace of speech may be behind; 0 lets it be.
 
     Attributes:
         metrics: where it and its sessions are measured.
@@ -58,6 +61,7 @@ class Engine:
         *,
         desks: int = 1,
         refiner: Refiner | None = None,
+        overload_s: float = 0.0,
     ) -> None:
         self.metrics = Metrics()
         self._refiner = refiner
@@ -69,7 +73,8 @@ class Engine:
         self._stopping = False
         self._began = 0.0
         self._desks = [
-            RecogniserDesk(load, self.metrics, self._loaded, self._freed) for _ in range(max(1, desks))
+            RecogniserDesk(load, self.metrics, self._loaded, self._freed, Overload(overload_s))
+            for _ in range(max(1, desks))
         ]
 
     @classmethod
@@ -80,6 +85,7 @@ class Engine:
             settings.max_sessions,
             codec_loader(settings),
             refiner=Refiner.from_settings(settings),
+            overload_s=settings.overload_s,
         )
 
     # ---- for any thread
@@ -112,7 +118,14 @@ class Engine:
     @property
     def identity(self) -> Identity:
         """What makes the words, to the bit; there must be a model."""
-        return self._desks[0].identity
+        identity = self._desks[0].identity
+        assert identity is not None
+        return identity
+
+    @property
+    def rung(self) -> Rung:
+        """How much is saved for want of time, by the desk that saves most."""
+        return max(desk.overload.rung for desk in self._desks)
 
     @property
     def codecs(self) -> Mapping[str, Codec]:

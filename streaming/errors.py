@@ -27,5 +27,9 @@ class ParameterError(StreamingError, ValueError):
         self.name = name
 
 
+class TapeError(StreamingError, ValueError):
+    """A recording of a session that cannot be read, or not be played here."""
+
+
 class EngineError(StreamingError):
     """The engine cannot be used: it failed to load its model, or it was stopped."""

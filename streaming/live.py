@@ -7,7 +7,8 @@ from functools import partial
 
 from voicewire.codecs.codec import Codec
 from voicewire.streaming.allowance import Allowance
-from voicewire.streaming.commands import Command, Report
+from voicewire.streaming.commands import Command, Eased, Report
+from voicewire.streaming.deck import Deck
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ClientMessage, ErrorCode, KeepAlive, ServerMessage
 from voicewire.streaming.meter import SessionMeter
@@ -17,6 +18,7 @@ from voicewire.streaming.porter import Visitor
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.session import Session
 from voicewire.streaming.settings import ServerSettings
+from voicewire.streaming.tape import Tape
 
 log = get_logger(__name__)
 
@@ -33,6 +35,7 @@ class LiveSession:
         codecs: those that are loaded, by name.
         drop: called where a client does not read its last messages in time; it has to end the connection.
         metrics: where it is measured.
+        deck: where it is recorded, if it is.
 
     Attributes:
         token: who has it may go on with the session over another connection.
@@ -45,6 +48,7 @@ class LiveSession:
         codecs: Mapping[str, Codec],
         drop: Callable[[], None] = lambda: None,
         metrics: Metrics | None = None,
+        deck: Deck | None = None,
     ) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
@@ -62,6 +66,8 @@ class LiveSession:
         self._timer: asyncio.TimerHandle | None = None
         self._farewell: asyncio.TimerHandle | None = None
         self._meter = SessionMeter(metrics or Metrics())
+        self._deck = deck
+        self._tape = Tape(None)
         self._log = log.bind(session=self._session.session_id)
 
     @property
@@ -103,6 +109,8 @@ class LiveSession:
     def begin(self, seat: Seat, visitor: Visitor | None = None) -> None:
         """The client is here, and has a seat; `visitor` says whose key it brought."""
         self._seat = seat
+        if self._deck is not None:
+            self._tape = self._deck.tape(self.session_id, self._loop.time)
         if visitor is not None:
             self._log = self._log.bind(key=visitor.name)
             self._allowance = visitor.allowance
@@ -120,6 +128,7 @@ class LiveSession:
                 timer.cancel()
         code = self._session.ended_with or (DONE if self._session.done else CLIENT_LEFT)
         seconds = self._loop.time() - self._began
+        self._tape.end(code)
         self._meter.ended(code, seconds)
         self._log.info(
             "session_ended",
@@ -155,6 +164,7 @@ class LiveSession:
         Raises SessionError where that cannot be.
         """
         commands = self._session.resume(received, self._loop.time())
+        self._tape.resumed(received)
         self._disconnect()
         self._connected, self._drop = True, drop
         self._log.info("session_resumed")
@@ -170,18 +180,23 @@ class LiveSession:
         """What the engine reports of this session."""
         if not self.closed:
             self._meter.told(report, self._session.received_s, self._loop.time())
+            if isinstance(report, Eased):
+                self._tape.eased(report.rung, report.from_samples)
             self._take_in(partial(self._session.receive_report, report, self._loop.time()))
 
     def put(self, message: ClientMessage) -> None:
         """A message of the client's, read."""
+        self._tape.heard(message)
         self._take_in(partial(self._session.receive_message, message, self._loop.time()))
 
     def put_text(self, text: str) -> None:
         """A message of the client's as it came."""
+        self._tape.heard(text)
         self._take_in(partial(self._session.receive_text, text, self._loop.time()))
 
     def put_bytes(self, data: bytes) -> None:
         """Audio, or tokens of it."""
+        self._tape.heard(data)
         self._take_in(partial(self._session.receive_bytes, data, self._loop.time()))
 
     def fail(self, code: ErrorCode, message: str) -> None:
@@ -205,6 +220,8 @@ class LiveSession:
         while True:
             self._news.clear()
             message = self._session.take()
+            if message is not None:
+                self._tape.told(message)
             if message is not None or self.closed:
                 return message
             await self._news.wait()

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from voicewire.streaming.answers import Denial, Health, Readiness, Slots
+from voicewire.streaming.deck import Deck
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.errors import EngineError, SessionError
 from voicewire.streaming.live import LiveSession
@@ -41,6 +42,7 @@ class Lobby:
         self._engine = engine
         self._metrics = engine.metrics
         self._porter = Porter(settings)
+        self._deck = Deck(settings, engine)
         self._settings = settings
         self._sessions: set[LiveSession] = set()
         self._resumption = Resumption(settings)
@@ -72,7 +74,7 @@ class Lobby:
         if start_within_s is not None:
             settings = settings.model_copy(update={"handshake_s": start_within_s})
         engine = self._engine
-        return LiveSession(settings, engine.model_name, engine.codecs, drop, self._metrics)
+        return LiveSession(settings, engine.model_name, engine.codecs, drop, self._metrics, self._deck)
 
     @contextlib.contextmanager
     def seated(self, live: LiveSession, headers: Mapping[str, str]) -> Iterator[None]:
@@ -142,6 +144,7 @@ class Lobby:
             seats_in_use=self._engine.seats_in_use,
             turn_s=self._engine.turn_s,
             state_bytes=self._engine.state_bytes,
+            rung=self._engine.rung,
             backlogs_s=[live.buffered_s for live in self._sessions],
         )
         content, content_type = self._metrics.page(standing, request.headers.get("accept", ""))

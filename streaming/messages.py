@@ -56,13 +56,28 @@ class ErrorCode(StrEnum):
     UNAUTHORIZED = "unauthorized"
     ORIGIN_REFUSED = "origin_refused"
     KEY_LIMIT = "key_limit"
+    SHED = "shed"
     DECODER_RESET = "decoder_reset"
     NOT_REFINED = "not_refined"
+    INTERIM_RARER = "interim_rarer"
+    INTERIM_OFF = "interim_off"
+    BEAM_OFF = "beam_off"
+    LOAD_OVER = "load_over"
     INTERNAL = "internal"
 
 
 # These end nothing: they come in a `warning`.
-WARNINGS = frozenset({ErrorCode.ALREADY_CLOSED, ErrorCode.DECODER_RESET, ErrorCode.NOT_REFINED})
+WARNINGS = frozenset(
+    {
+        ErrorCode.ALREADY_CLOSED,
+        ErrorCode.DECODER_RESET,
+        ErrorCode.NOT_REFINED,
+        ErrorCode.INTERIM_RARER,
+        ErrorCode.INTERIM_OFF,
+        ErrorCode.BEAM_OFF,
+        ErrorCode.LOAD_OVER,
+    }
+)
 
 # The websocket close code that goes with each code of an `error`.
 CLOSE_CODES: dict[ErrorCode, int] = {
@@ -83,6 +98,7 @@ CLOSE_CODES: dict[ErrorCode, int] = {
     ErrorCode.SLOW_READER: 1008,
     ErrorCode.CAPACITY: 1013,
     ErrorCode.OVERLOADED: 1013,
+    ErrorCode.SHED: 1013,
     ErrorCode.SHUTTING_DOWN: 1012,
     ErrorCode.RESUME_FAILED: 1008,
     ErrorCode.UNAUTHORIZED: 1008,

@@ -48,6 +48,7 @@ class Standing:
         turn_s: how long the engine has been at its present turn; 0 where it has nothing to do.
         state_bytes: memory taken for the streams' caches, used or not.
         backlogs_s: of every session, the seconds of audio received and not yet looked at.
+        rung: of the ladder that an overloaded server climbs; 0 where it does everything.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Standing:
     turn_s: float
     state_bytes: int
     backlogs_s: Iterable[float]
+    rung: int = 0
 
 
 class Metrics:
@@ -179,6 +181,7 @@ class _Gauges:
         self._backlog = gauge("backlog_seconds", "Audio received and not yet looked at, of all sessions.")
         self._largest = gauge("backlog_largest_seconds", "The same of the session that has most.")
         self._turn = gauge("engine_turn_age_seconds", "Age of the turn that is being taken; 0 at rest.")
+        self._rung = gauge("overload_rung", "0 where everything is done, 4 where sessions are let go.")
         self._state = gauge("state_bytes", "Memory taken for the caches of all seats.")
 
     def set(self, standing: Standing) -> None:
@@ -191,6 +194,7 @@ class _Gauges:
         self._largest.set(max(backlogs_s, default=0.0))
         self._turn.set(standing.turn_s)
         self._state.set(standing.state_bytes)
+        self._rung.set(standing.rung)
 
 
 def _by_part(instrument: Instrument) -> dict[Part, Instrument]:

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from voicewire.asr.errors import AsrError, RecogniserLostError, SettingsError
 from voicewire.asr.events import Event
 from voicewire.asr.identity import Identity
-from voicewire.asr.settings import FRAME_SAMPLES
+from voicewire.asr.settings import FRAME_SAMPLES, SAMPLE_RATE
 from voicewire.codecs.errors import CodecError
 from voicewire.streaming.commands import (
     CloseStream,
@@ -37,7 +37,7 @@ from voicewire.streaming.seat import Seat, deliver
 log = get_logger(__name__)
 
 _FAULT = "the recogniser failed: the session is lost, open another"
-_TOO_MUCH = "the server has more to do than it can, and this is its youngest session: try again later, or elsewhere"
+_TOO_MUCH = "the server has too much to do, and this is its youngest session: try again later, or elsewhere"
 
 # A step that fails this often in a row without one that works between makes the desk load its recogniser anew.
 _FAULTS_BEFORE_RELOAD = 3

@@ -4,11 +4,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from voicewire.streaming.commands import CloseStream, Command, OpenStream, Refine, Report
+from voicewire.streaming.commands import CloseStream, Command, OpenStream, Refine, Report, SetEffort
 from voicewire.streaming.logs import get_logger
+from voicewire.streaming.pace import Pace
 
 log = get_logger(__name__)
 
@@ -44,6 +45,8 @@ class Seat:
     pushed_samples: int = 0
     processed_samples: int = 0
     over: bool = False
+    pace: Pace = field(default_factory=Pace)
+    prescribed: list[SetEffort] = field(default_factory=list)
 
     def send(self, command: Command) -> None:
         """Hands a command to whom it concerns; after a CloseStream or a Failed nothing has an effect."""
@@ -54,7 +57,7 @@ class Seat:
             if self.refiner is not None:
                 self.refiner.submit(self, command)
             return
-        if stream is None or isinstance(command, CloseStream):
+        if stream is None or isinstance(command, CloseStream | SetEffort):
             # The engine tells the codecs that a seat is free, before anybody else can have it.
             self.recogniser.submit(self, command)
             return

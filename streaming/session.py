@@ -14,6 +14,7 @@ from voicewire.streaming.commands import (
     CloseStream,
     Command,
     ConfigureStream,
+    Eased,
     Encoded,
     Failed,
     FlushStream,
@@ -375,7 +376,7 @@ class Session:
                     self._open()
             case Failed():
                 raise SessionError(report.code, report.message)
-            case Progress() | Encoded():
+            case Progress() | Encoded() | Eased():
                 self._told = _CLOSING in self._account.tell(report, self.received_s) or self._told
                 if isinstance(report, Progress):
                     yield from self._refinement.follow(report.events, self._patience.reported)

@@ -55,10 +55,15 @@ class ServerSettings(BaseSettings):
         page: whether the captions page is served at `/`, where the program that serves brings one.
         metrics: whether `/metrics` is served.
         stall_s: seconds that one turn of the engine may take before `/healthz` gives the process up.
+        overload_s: seconds of audio that a session which sends at the pace of speech may be behind; before that,
+            less is done for all, and then the youngest are ended. 0 lets it be.
         api_keys: file of the keys that clients must have one of; None asks for none.
         allow_origins: origins whose pages may come in besides the server's own, such as `https://captions.example`;
             `*` is any.
         tls_cert, tls_key: files of a certificate with its chain and of its key, in PEM; None is no TLS.
+        record: folder in which every session is kept, frames and messages, for `voicewire replay`; None keeps
+            nothing. It holds what people say.
+        record_session_bytes, record_total_bytes: bounds of one recording, and of all that one process writes.
         max_sessions: security limit: sessions at one time. Memory for all of them is taken at start-up.
         message_bytes: security limit: bytes of one websocket message. A longer one is refused at its header (or at
             the fragment that crosses the bound), before it is in memory.
@@ -105,10 +110,14 @@ class ServerSettings(BaseSettings):
     page: bool = True
     metrics: bool = True
     stall_s: Seconds = 30.0
+    overload_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     api_keys: Path | None = None
     allow_origins: Names = ()
     tls_cert: FilePath | None = None
     tls_key: FilePath | None = None
+    record: Path | None = None
+    record_session_bytes: Annotated[int, Field(ge=4096)] = 256 * 1024 * 1024
+    record_total_bytes: Annotated[int, Field(ge=4096)] = 10 * 1024**3
     max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 8
 
     message_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024

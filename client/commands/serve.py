@@ -85,6 +85,12 @@ def serve(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate and chain, PEM: speak TLS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's key, PEM.")] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep every session in this folder, speech and words, for voicewire replay."
+        ),
+    ] = None,
     others: Annotated[
         list[str] | None,
         typer.Option(
@@ -136,6 +142,7 @@ def serve(
         "allow_origins": allow_origin or None,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
+        "record": record,
     }
     with server_packages():
         from voicewire.streaming import server

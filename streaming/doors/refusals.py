@@ -5,7 +5,9 @@ from voicewire.streaming.lobby import RETRY_LATER
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.porter import STATUS
 
-_LATER = frozenset((ErrorCode.CAPACITY, ErrorCode.OVERLOADED, ErrorCode.SHUTTING_DOWN, ErrorCode.INTERNAL))
+_LATER = frozenset(
+    (ErrorCode.CAPACITY, ErrorCode.OVERLOADED, ErrorCode.SHED, ErrorCode.SHUTTING_DOWN, ErrorCode.INTERNAL)
+)
 
 
 def http_status(error: ParameterError | SessionError) -> int:

@@ -9,7 +9,7 @@ from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.protocols.language import LanguageTag
 
 _SERVER_FAULTS = frozenset(
-    (ErrorCode.INTERNAL, ErrorCode.OVERLOADED, ErrorCode.CAPACITY, ErrorCode.SHUTTING_DOWN)
+    (ErrorCode.INTERNAL, ErrorCode.OVERLOADED, ErrorCode.SHED, ErrorCode.CAPACITY, ErrorCode.SHUTTING_DOWN)
 )
 
 

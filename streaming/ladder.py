@@ -1,0 +1,112 @@
+"""What a server with too much to do does less of, in which order, and when it takes that back.
+
+Committed words are the last to suffer: first the words that may still change are looked at less often, then not at
+all, then commits are no longer searched, and when none of that is enough the youngest session is let go.
+"""
+
+from dataclasses import replace
+from enum import IntEnum
+
+from voicewire.asr.effort import FULL, Effort
+from voicewire.asr.settings import StreamSettings
+
+
+class Rung(IntEnum):
+    """How much is saved; each rung saves what the ones below it do, and more."""
+
+    FULL = 0
+    FEWER_LOOKS = 1  # every second look at the tail is left out
+    NO_LOOKS = 2  # all of them are
+    NO_BEAM = 3  # commits are decoded greedily
+    SHEDDING = 4  # the youngest session is ended, and then the next
+
+    @property
+    def effort(self) -> Effort:
+        """What is done for a stream here."""
+        return _EFFORTS[self]
+
+    def telling(self, settings: StreamSettings) -> "Rung":
+        """The highest rung up to this one that changes anything for a stream with these settings."""
+        if self >= Rung.NO_BEAM and settings.beam > 1:
+            return Rung.NO_BEAM
+        return min(self, Rung.NO_LOOKS) if settings.interim else Rung.FULL
+
+
+_FEWER, _NONE = replace(FULL, look_every=2), replace(FULL, look_every=0)
+_GREEDY = replace(_NONE, widest_beam=1)
+_EFFORTS = {
+    Rung.FULL: FULL,
+    Rung.FEWER_LOOKS: _FEWER,
+    Rung.NO_LOOKS: _NONE,
+    Rung.NO_BEAM: _GREEDY,
+    Rung.SHEDDING: _GREEDY,
+}
+
+# Shares of the bound at which a rung is climbed to; it is left at half of that.
+_CLIMB_AT = {
+    Rung.FEWER_LOOKS: 0.25,
+    Rung.NO_LOOKS: 0.375,
+    Rung.NO_BEAM: 0.5,
+    Rung.SHEDDING: 0.75,
+}
+_LEAVE_AT = 0.5
+CALM_S = 10.0  # on each rung on the way down
+SHED_S = 0.5  # from one session to the next: what a session leaves free has to show
+
+
+class Ladder:
+    """Where one engine stands. All times are seconds of any steady clock.
+
+    Args:
+        bound_s: no session that sends at the pace of speech is to be further behind; 0 never climbs.
+    """
+
+    def __init__(self, bound_s: float) -> None:
+        self.rung = Rung.FULL
+        self._bound_s = bound_s
+        self._calm_since: float | None = None
+        self._watched: tuple[float, float] | None = None  # since when, and how far behind it was then
+        self._behind_s = 0.0
+
+    def look(self, behind_s: float, now: float) -> Rung:
+        """The rung to stand on where the session that is worst off is so far behind."""
+        self._behind_s = behind_s
+        if self._bound_s <= 0:
+            return self.rung
+        wanted = max(
+            (rung for rung, share in _CLIMB_AT.items() if behind_s >= share * self._bound_s),
+            default=Rung.FULL,
+        )
+        if wanted > self.rung:
+            self.rung = wanted
+            self._calm_since = None
+        elif self.rung and behind_s < _LEAVE_AT * _CLIMB_AT[self.rung] * self._bound_s:
+            self._rest(now)
+        else:
+            self._calm_since = None
+        return self.rung
+
+    def shed(self, now: float) -> bool:
+        """Whether a session is to be let go now; asked after `look`.
+
+        Not while the backlog falls: a machine that was busy with something else for a while catches up by itself.
+        """
+        if self.rung < Rung.SHEDDING or self._behind_s < _CLIMB_AT[Rung.SHEDDING] * self._bound_s:
+            self._watched = None
+            return False
+        if self._watched is None:
+            self._watched = now, self._behind_s
+            return False
+        since, behind_s = self._watched
+        if now - since < SHED_S:
+            return False
+        self._watched = now, self._behind_s
+        return self._behind_s >= behind_s
+
+    def _rest(self, now: float) -> None:
+        """One rung down after each stretch of calm."""
+        if self._calm_since is None:
+            self._calm_since = now
+        elif now - self._calm_since >= CALM_S:
+            self.rung = Rung(self.rung - 1)
+            self._calm_since = now
