@@ -108,7 +108,14 @@ class Lobby:
             await websocket.send_denial_response(_denial(error))
 
     async def upgrade(self, request: Request) -> Response:
-        """`/v1/stream` asked for without a websocket handshake."""
+        """`/v1/stream` asked for without a websocket handshake: whether the key is good is told all the same.
+
+        A browser does not tell a page why a handshake was refused.
+        """
+        try:
+            self._porter.check(request.headers)
+        except SessionError as error:
+            return _denial(error)
         message = "this is a websocket: connect with ws:// or wss://"
         return _answer(Denial(code=ErrorCode.BAD_MESSAGE, message=message), 426, {"Upgrade": "websocket"})
 

@@ -4,6 +4,7 @@ import { AudioError, microphones, openFile, openMicrophone } from "./audio.js";
 import { DelayMeter, median } from "./delays.js";
 import { DelayPlot } from "./plot.js";
 import { PRESETS, Preferences } from "./preferences.js";
+import { KeyForm } from "./key.js";
 import { FORMATS } from "./subtitles.js";
 import { TokenStrip } from "./tokens.js";
 import { Transcript } from "./transcript.js";
@@ -28,6 +29,7 @@ const view = new CaptionView(
   describe,
 );
 const plot = new DelayPlot(/** @type {HTMLCanvasElement} */ (part("plot")));
+const keys = new KeyForm(/** @type {HTMLFormElement} */ (part("key-form")), () => void again?.());
 const strip = new TokenStrip(/** @type {HTMLCanvasElement} */ (part("token-strip")));
 
 let transcript = new Transcript();
@@ -37,6 +39,7 @@ let meter = new DelayMeter();
 /** @type {Source | null} */ let source = null;
 let name = "captions";
 /** @type {string | undefined} that the server has. */ let codec;
+/** @type {(() => Promise<void>) | undefined} what the reader asked for last. */ let again;
 let isBusy = false;
 let isFinishing = false;
 /** @type {WakeLockSentinel | undefined} */ let lamp;
@@ -48,6 +51,8 @@ let isFinishing = false;
 async function begin(open) {
   if (isBusy) return;
   isBusy = true;
+  again = () => begin(open);
+  keys.hide();
   warn("");
   tell("Starting", "busy");
   /** @type {Float32Array[]} */ const early = [];
@@ -83,7 +88,8 @@ async function begin(open) {
 /** @param {number} sampleRate */
 function listenTo(sampleRate) {
   const preset = PRESETS[/** @type {keyof PRESETS} */ (preferences.get("preset"))];
-  const opened = new Stream(document.baseURI, { sampleRate, start: { language: preferences.language, ...preset } });
+  const start = { language: preferences.language, ...preset };
+  const opened = new Stream(document.baseURI, { sampleRate, start, key: keys.key });
   opened.addEventListener("transcript", ({ detail }) => take(detail));
   opened.addEventListener("tokens", ({ detail }) => strip.add(detail));
   opened.addEventListener("endpoint", endLine);
@@ -145,7 +151,7 @@ async function stayAwake() {
 // ---- What is shown
 
 /** @param {import("./voicewire.js").StateChange} change */
-async function showState({ state, reason, attempt, resumed }) {
+async function showState({ state, reason, code, attempt, resumed }) {
   if (state === "open") {
     warn("");
     tell(resumed ? "Listening: reconnected, nothing lost" : "Listening", "live");
@@ -159,9 +165,11 @@ async function showState({ state, reason, attempt, resumed }) {
     const why = await whyNot();
     if (stream?.state === "reconnecting" && attempt > 1) tell(`${doing}: ${why ?? reason}`, "lost");
   } else if (state === "closed" && reason) {
-    tell("Stopped", "lost");
-    warn(`The server ended the captions: ${reason}`);
+    const lacksKey = code === "unauthorized";
+    tell(lacksKey ? "A key is needed" : "Stopped", "lost");
+    if (!lacksKey) warn(`The server ended the captions: ${reason}`);
     await finish();
+    if (lacksKey) keys.ask();
   }
 }
 

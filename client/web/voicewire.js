@@ -38,6 +38,9 @@ const PASSING = new Set([
   "shutting_down", "slow_reader",
 ]);
 
+/** What a key may consist of, since a browser shows it as a sub-protocol. */
+const KEY = /^[\w!#$%&'*+.^`|~-]+$/;
+
 /** Messages that are about a connection, not about its session. */
 const UNCOUNTED = new Set(["ready", "resumed", "ack"]);
 
@@ -54,14 +57,16 @@ const UNCOUNTED = new Set(["ready", "resumed", "ack"]);
  * @typedef {{type: "done", totals: {audio_s: number, words: number, utterances: number}}} Done
  *
  * @typedef {"connecting" | "open" | "reconnecting" | "closed"} State
- * @typedef {{state: State, attempt: number, delay_ms: number, reason: string, resumed: boolean}} StateChange
+ * @typedef {{state: State, attempt: number, delay_ms: number, reason: string, code: string, resumed: boolean}} StateChange
  *   `attempt` and `delay_ms` say which try comes next and when, `reason` why the connection was lost or what ended the
- *   stream; it is empty where nothing went wrong. `resumed`: the session goes on, and nothing was lost.
+ *   stream, `code` the same of a VoicewireError that ended it; they are empty where nothing went wrong. `resumed`: the
+ *   session goes on, and nothing was lost.
  *
  * @typedef {object} Options
  * @property {number} [sampleRate] of the audio sent: 8,000 to 48,000 Hz; a higher one is halved here. 16,000 if absent.
  * @property {Record<string, any>} [start] fields of the protocol's `start`: language, chunk_ms, keyterms, refine, ...
  * @property {number} [maxBuffered_s] seconds of audio kept while there is no connection; the oldest goes first. 30.
+ * @property {string} [key] for a server that asks for an API key. It is shown at each handshake, and never in an address.
  * @property {number} [attempts] tries in a row, after which a stream gives up. Without limit if absent.
  */
 
@@ -104,6 +109,7 @@ export class Stream extends EventTarget {
   /** @type {Ready | null} the answer to `start` of the connection that is open now. */ #session = null;
   /** @type {State} */ #state = "connecting";
   #url;
+  #key;
   #start;
   #rate;
   /** @type {Halver[]} */ #halvers = [];
@@ -143,9 +149,11 @@ export class Stream extends EventTarget {
   #online = () => this.#state === "reconnecting" && this.#open();
 
   /** @param {string | URL} url @param {Options} [options] */
-  constructor(url, { sampleRate = 16_000, start = {}, maxBuffered_s = 30, attempts = Infinity } = {}) {
+  constructor(url, { sampleRate = 16_000, start = {}, key = "", maxBuffered_s = 30, attempts = Infinity } = {}) {
     super();
     this.#url = streamUrl(url);
+    if (key && !KEY.test(key)) throw new RangeError("this is no API key: it holds a character that none has");
+    this.#key = key;
     this.#rate = sampleRate;
     for (; this.#rate > HIGHEST_RATE; this.#rate /= 2) this.#halvers.push(new Halver());
     if (!(this.#rate >= LOWEST_RATE && Number.isInteger(this.#rate))) {
@@ -264,9 +272,14 @@ export class Stream extends EventTarget {
     this.#drop();
     if (this.#state === "closed") return;
     this.#farewell = null;
-    const socket = new WebSocket(this.#ticket ? `${this.#url}?resume` : this.#url);
+    const address = this.#ticket ? `${this.#url}?resume` : this.#url;
+    const socket = new WebSocket(address, this.#key ? ["token", this.#key] : []);
+    let isLetIn = false;
     socket.binaryType = "arraybuffer";
-    socket.onopen = () => socket.send(JSON.stringify(this.#hello()));
+    socket.onopen = () => {
+      isLetIn = true;
+      socket.send(JSON.stringify(this.#hello()));
+    };
     socket.onmessage = ({ data }) => {
       this.#heardAt = performance.now();
       const message = typeof data === "string" ? JSON.parse(data) : null;
@@ -274,9 +287,27 @@ export class Stream extends EventTarget {
       if (message) this.#take(message);
       else this.#emit("tokens", data);
     };
-    socket.onclose = ({ code, reason }) => this.#lost(reason || (code === 1006 ? "" : `code ${code}`));
+    socket.onclose = async ({ code, reason }) => {
+      // Once per outage: whoever may come in now may do so at the next try too.
+      const refusal = isLetIn || this.#attempt > 0 ? null : await this.#refusal();
+      if (this.#socket !== socket) return;
+      this.#farewell ??= refusal;
+      this.#lost(reason || (code === 1006 ? "" : `code ${code}`));
+    };
     this.#socket = socket;
     this.#opening = setTimeout(() => this.#lost("the server did not answer"), OPEN_TIMEOUT_MS);
+  }
+
+  /** Why a handshake was refused for good, which a browser does not tell; null where it was for another reason. */
+  async #refusal() {
+    /** @type {RequestInit} */ const request = { signal: AbortSignal.timeout(OPEN_TIMEOUT_MS) };
+    if (this.#key) request.headers = { Authorization: `Bearer ${this.#key}` };
+    try {
+      const answer = await fetch(this.#url.replace(/^ws/, "http"), request);
+      return [401, 403].includes(answer.status) ? await answer.json() : null;
+    } catch {
+      return null;
+    }
   }
 
   /** Lets go of the connection, without a word to anyone. */
@@ -323,13 +354,13 @@ export class Stream extends EventTarget {
       if (!failed && request.message.type === "close") request.resolve(outcome);
       else request.reject(error);
     }
-    this.#enter("closed", { reason: failed && error.code !== "aborted" ? error.message : "" });
+    this.#enter("closed", failed && error.code !== "aborted" ? { reason: error.message, code: error.code } : {});
   }
 
   /** @param {State} state @param {Partial<StateChange>} [more] */
   #enter(state, more = {}) {
     this.#state = state;
-    this.#emit("state", { state, attempt: this.#attempt, delay_ms: 0, reason: "", resumed: false, ...more });
+    this.#emit("state", { state, attempt: this.#attempt, delay_ms: 0, reason: "", code: "", resumed: false, ...more });
   }
 
   // ---- Where a connection begins: with a session's end still to come, or with a session of its own.
