@@ -6,7 +6,6 @@ from importlib import import_module
 from pathlib import Path
 
 from voicewire.codecs.codec import Codec
-from voicewire.codecs.codec_weights import cache_folder
 from voicewire.codecs.errors import CodecError, UnknownCodecError
 from voicewire.codecs.words import Transcriber
 
@@ -48,6 +47,9 @@ def available() -> list[str]:
 
 def at_hand(name: str) -> bool:
     """Whether its weights come with voicewire or lie in the cache, so that `load` fetches nothing."""
+    # Not before it is needed: a bare install has no platformdirs.
+    from voicewire.codecs.codec_weights import cache_folder
+
     return _entry(name).of_words or (cache_folder() / name).is_dir()
 
 
