@@ -15,7 +15,7 @@ from voicewire.codecs.lyra_v2 import FILES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "codecs.md"
 EXAMPLES = re.findall(r"^<!-- runnable -->\n```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-SAYS = ("(400, 16) 8.0 {3.2: 16, 6.0: 30, 9.2: 46}", "True", "31: 2}")
+SAYS = ("(400, 16) 8.0 {3.2: 16, 6.0: 30, 9.2: 46}", "True", "31: 2}", "art of")
 
 
 @pytest.fixture(scope="module")
