@@ -100,12 +100,12 @@ class WhisperSemantic:
         raise self._silent()
 
     def read(self, tokens: Tokens) -> Heard:
-        """All the tokens of a stream, for the recogniser. Raises TokensError as TokenReader.push."""
+        """All the tokens of a stream, for the recogniser. Raises TokensError as SemanticReader.push."""
         return self.reader().push(tokens)
 
-    def reader(self) -> "TokenReader":
+    def reader(self) -> "SemanticReader":
         """One stream of tokens on its way to the recogniser."""
-        return TokenReader(self)
+        return SemanticReader(self)
 
     def check(self, tokens: Tokens) -> None:
         """Raises TokensError where they are not this codec's."""
@@ -271,7 +271,7 @@ class SemanticEncoders:
         )
 
 
-class TokenReader:
+class SemanticReader:
     """One stream of tokens on its way to the recogniser.
 
     The encoder's windows begin with the stream, and the recogniser must know where they end; so a stream is read
