@@ -1,5 +1,6 @@
 """One stream, for people who embed voicewire in their own program."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +38,16 @@ class StreamingTranscriber:
         interim: bool = True,
         beam: int = 1,
         lookahead_ms: int | None = None,
+        keyterms: Sequence[str] = (),
         adapter: str | Path = "default",
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
     ) -> "StreamingTranscriber":
         """Loads a model with room for one stream; see StreamSettings and BatchTranscriber.load."""
-        settings = StreamSettings(chunk_ms, commit_ms, endpoint_ms, language, interim, beam, lookahead_ms)
+        settings = StreamSettings(
+            chunk_ms, commit_ms, endpoint_ms, language, interim, beam, lookahead_ms, keyterms=tuple(keyterms)
+        )
         batch = BatchTranscriber.load(
             model,
             slots=1,

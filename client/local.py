@@ -44,6 +44,7 @@ class Wanted:
         channels: the channels are transcribed apart, since each is a speaker's.
         speakers: their names, channel by channel; none are "Speaker 1" and so on.
         skip_silence: long silences are not given to the model; offline only.
+        keyterms: names and terms that are likely to be said; streaming only.
     """
 
     language: str = "en"
@@ -51,6 +52,7 @@ class Wanted:
     channels: bool = False
     speakers: tuple[str, ...] = ()
     skip_silence: bool = True
+    keyterms: tuple[str, ...] = ()
 
     def speakers_of(self, audio: AudioFile) -> tuple[str, ...]:
         """A name for each channel, none where they are mixed. Raises CommandError for too few names or many."""

@@ -36,6 +36,7 @@ class Online:
                 chunk_ms=chunk_ms,
                 commit_ms=commit_ms,
                 language=wanted.language,
+                keyterms=wanted.keyterms,
                 adapter=choice.adapter,
                 device=choice.device,
                 precision=choice.precision,

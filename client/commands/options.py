@@ -49,7 +49,11 @@ EndpointOption = Annotated[
 ]
 KeytermOption = Annotated[
     list[str] | None,
-    typer.Option("--keyterm", metavar="NAME", help="A name or term that is likely to be said; repeatable."),
+    typer.Option(
+        "--keyterm",
+        metavar="NAME",
+        help="A name or term that is likely to be said (streams only); repeatable.",
+    ),
 ]
 KeytermsOption = Annotated[
     Path | None,

@@ -20,9 +20,12 @@ from voicewire.client.capacity import cores, default_workers
 from voicewire.client.commands.options import (
     AdapterOption,
     DeviceOption,
+    KeytermOption,
+    KeytermsOption,
     ModelOption,
     PrecisionOption,
     ThreadsOption,
+    keyterms_of,
 )
 from voicewire.client.errors import CommandError
 from voicewire.client.local import DETECT, LocalTranscriber, ModelChoice, Wanted
@@ -124,6 +127,8 @@ def transcribe(
         int,
         typer.Option(min=100, max=1200, help="With --streaming: length of a block whose words are settled."),
     ] = 1200,
+    keyterm: KeytermOption = None,
+    keyterms: KeytermsOption = None,
     model: ModelOption = "base",
     adapter: AdapterOption = "default",
     workers: Annotated[
@@ -160,10 +165,12 @@ def transcribe(
         voicewire transcribe film.mkv --track 2 --language fr --translate -f vtt
         voicewire transcribe archive/ -f all --workers 4 --summary done.json
         voicewire transcribe talk.wav --streaming --commit-ms 600
+        voicewire transcribe talk.wav --streaming --keyterm Kirkland --keyterms names.txt
         ffmpeg -i talk.mov -f wav - | voicewire transcribe - -f json
     """
     named = tuple(name.strip() for name in speakers.split(",")) if speakers else ()
-    wanted = Wanted(language, translate, channels or bool(named), named, skip_silence)
+    terms = keyterms_of(keyterm, keyterms)
+    wanted = Wanted(language, translate, channels or bool(named), named, skip_silence, terms)
     _check(wanted, streaming)
     results = TranscriptFiles(_formats(formats))
     to_stdout = str(output) == STDIN or (output is None and _is_for_reading(files, formats))
@@ -211,6 +218,8 @@ def _check(wanted: Wanted, streaming: bool) -> None:
         raise CommandError('--speakers wants a name for each channel: --speakers "Agent,Caller"')
     if streaming and (wanted.translate or wanted.language == DETECT):
         raise CommandError("--translate and --language auto are for Whisper as it is: leave out --streaming")
+    if wanted.keyterms and not streaming:
+        raise CommandError("--keyterm and --keyterms are for the path that the server runs: add --streaming")
 
 
 def _check_results(recordings: Sequence[Recording], results: TranscriptFiles, to_stdout: bool) -> None:
