@@ -1,7 +1,7 @@
 """LiveKit's speech-to-text over the native protocol: what a stream of `voicewire.client` hears, as events."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from weakref import WeakSet
@@ -40,6 +40,7 @@ class STTOptions:
     endpoint_ms: int
     chunk_ms: int | None
     commit_ms: int | None
+    keyterms: tuple[str, ...]
 
 
 class STT(stt.STT[str]):
@@ -64,6 +65,7 @@ class STT(stt.STT[str]):
         endpoint_ms: int = 700,
         chunk_ms: int | None = None,
         commit_ms: int | None = None,
+        keyterms: Sequence[str] = (),
     ) -> None:
         """Does not connect yet.
 
@@ -76,6 +78,7 @@ class STT(stt.STT[str]):
             endpoint_ms: a pause of this length ends an utterance, 200 to 10,000.
             chunk_ms: how often the server looks at new audio, 100 to 300; None is the server's own default.
             commit_ms: the length of a committed block, 100 to 1200; None is the server's own default.
+            keyterms: names and terms that are likely to be said, beside those that LiveKit finds.
         """
         super().__init__(
             capabilities=stt.STTCapabilities(
@@ -83,12 +86,16 @@ class STT(stt.STT[str]):
                 interim_results=interim_results,
                 aligned_transcript="word",
                 manual_flush=True,
+                keyterms=True,
             )
         )
         self._url = url
         self._api_key = api_key
         self._sample_rate = sample_rate
-        self._options = STTOptions(LanguageCode(language), interim_results, endpoint_ms, chunk_ms, commit_ms)
+        self._keyterms = tuple(keyterms)
+        self._options = STTOptions(
+            LanguageCode(language), interim_results, endpoint_ms, chunk_ms, commit_ms, self._keyterms
+        )
         self._model = "unknown"
         self._streams: WeakSet[SpeechStream] = WeakSet()
 
@@ -119,12 +126,21 @@ class STT(stt.STT[str]):
         chunk_ms: NotGivenOr[int | None] = NOT_GIVEN,
         commit_ms: NotGivenOr[int | None] = NOT_GIVEN,
     ) -> None:
-        """Changes what is given, for streams that are open too: they go on in another session."""
+        """Changes what is given, for streams that are open too: at a pause they go on in another session."""
         changes = {"endpoint_ms": endpoint_ms, "chunk_ms": chunk_ms, "commit_ms": commit_ms}
         given = {name: value for name, value in changes.items() if is_given(value)}
-        self._options = replace(self._options_in(language), **given)  # type: ignore[arg-type]
+        self._renew(replace(self._options_in(language), **given))  # type: ignore[arg-type]
+
+    def _update_session_keyterms(self, keyterms: list[str]) -> None:
+        """LiveKit's own of the session, beside those that the program named."""
+        merged = tuple(dict.fromkeys([*self._keyterms, *keyterms]))
+        if merged != self._options.keyterms:
+            self._renew(replace(self._options, keyterms=merged))
+
+    def _renew(self, options: STTOptions) -> None:
+        self._options = options
         for stream in self._streams:
-            stream.renew(self._options)
+            stream.renew(options)
 
     async def aclose(self) -> None:
         for stream in list(self._streams):
@@ -194,7 +210,7 @@ class SpeechStream(stt.RecognizeStream):
         super().__init__(stt=owner, conn_options=conn_options, sample_rate=sample_rate)
 
     def renew(self, options: STTOptions) -> None:
-        """Goes on in another session, with the next audio that comes."""
+        """Goes on in another session, as soon as nobody speaks."""
         self._options = options
         self._renewed = True
 
@@ -223,7 +239,7 @@ class SpeechStream(stt.RecognizeStream):
                 yield data.data.tobytes()
             else:
                 await stream.request_flush()
-            if self._renewed:
+            if self._renewed and not self._speaking:
                 return
 
     def _hear(self, event: Event) -> None:

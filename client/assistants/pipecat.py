@@ -52,11 +52,13 @@ class VoicewireSTTSettings(STTSettings):
         endpoint_ms: a pause of this length ends a segment too, where no VAD of the pipeline has done so before.
         chunk_ms: how often the server looks at new audio, 100 to 300; None is the server's own default.
         commit_ms: the length of a committed block, 100 to 1200; None is the server's own default.
+        keyterms: names and terms that are likely to be said, as they are to be written.
     """
 
     endpoint_ms: int | NotGiven = field(default_factory=lambda: NOT_GIVEN)
     chunk_ms: int | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
     commit_ms: int | NotGiven | None = field(default_factory=lambda: NOT_GIVEN)
+    keyterms: list[str] | NotGiven = field(default_factory=lambda: NOT_GIVEN)
 
 
 class VoicewireSTTService(STTService):
@@ -97,7 +99,12 @@ class VoicewireSTTService(STTService):
             **kwargs: for pipecat's `STTService`.
         """
         complete = self.Settings(
-            model=None, language=Language.EN, endpoint_ms=_ENDPOINT_MS, chunk_ms=None, commit_ms=None
+            model=None,
+            language=Language.EN,
+            endpoint_ms=_ENDPOINT_MS,
+            chunk_ms=None,
+            commit_ms=None,
+            keyterms=[],
         )
         if settings is not None:
             complete.apply_update(settings)
@@ -236,6 +243,7 @@ class VoicewireSTTService(STTService):
             chunk_ms=settings.chunk_ms or None,
             commit_ms=settings.commit_ms or None,
             endpoint_ms=settings.endpoint_ms or _ENDPOINT_MS,
+            keyterms=settings.keyterms or (),
             keepalive=True,
             # A pipeline must not be held up; audio at the pace of speech holds no more than the server takes.
             max_backlog_s=math.inf,
