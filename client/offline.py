@@ -28,15 +28,17 @@ class Offline:
         CommandError: the model cannot be had.
     """
 
-    def __init__(self, choice: ModelChoice, wanted: Wanted, workers: int = 0) -> None:
+    def __init__(
+        self, choice: ModelChoice | None = None, wanted: Wanted | None = None, workers: int = 0
+    ) -> None:
         with server_packages():
             from voicewire.asr.voice_activity import VoiceActivity
 
             self._voice = VoiceActivity()
-        self._wanted = wanted
-        self._workers = Workers(choice, workers)
+        self._wanted = wanted or Wanted()
+        self._workers = Workers(choice or ModelChoice(), workers)
         try:
-            self._workers.load(_code(wanted), _task(wanted))
+            self._workers.load(_code(self._wanted), _task(self._wanted))
         except BaseException:
             self._workers.kill()
             raise

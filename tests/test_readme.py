@@ -16,7 +16,10 @@ from benchmarks.speech_tars import Clip
 from benchmarks.word_errors import count_errors
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "recogniser.md", ROOT / "docs" / "protocols.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{page}.md" for page in ("recogniser", "protocols", "transcribe")),
+)
 EXAMPLE = re.compile(r"^<!-- runnable -->\n```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = [example for page in PAGES for example in EXAMPLE.findall(page.read_text())]
 ADDRESS = "127.0.0.1:8765"
@@ -35,10 +38,12 @@ def clip(clips: Callable[[str, int], list[Clip]]) -> Clip:
 
 @pytest.fixture
 def folder(clip: Clip, tmp_path: Path) -> Path:
-    """What the examples expect to find: `talk.wav` and a folder `recordings`."""
+    """What the examples expect to find: `talk.wav`, `call.wav` of two channels, and a folder `recordings`."""
     (tmp_path / "recordings").mkdir()
     for name in ("talk.wav", "recordings/one.wav", "recordings/two.wav"):
         soundfile.write(tmp_path / name, np.clip(clip.samples, -1, 1), 16_000)
+    call = np.stack([np.clip(clip.samples, -1, 1), np.zeros_like(clip.samples)], 1)
+    soundfile.write(tmp_path / "call.wav", call, 16_000)
     return tmp_path
 
 

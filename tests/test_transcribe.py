@@ -25,7 +25,7 @@ from voicewire.client.errors import CommandError
 from voicewire.client.local import ModelChoice, Wanted
 from voicewire.client.offline import Offline
 from voicewire.client.online import Online
-from voicewire.client.recordings import find_recordings
+from voicewire.client.recordings import SUFFIXES, find_recordings
 from voicewire.client.transcript_batch import Status, TranscriptBatch
 from voicewire.client.transcript_files import TranscriptFiles
 from voicewire.client.workers import Workers
@@ -212,6 +212,12 @@ def test_patterns_are_taken_as_the_shell_would(tmp_path: Path) -> None:
     assert found("d*") == ["b.wav"]
     with pytest.raises(CommandError, match="nothing matches"):
         found("*.mp3")
+
+
+def test_the_documentation_names_every_suffix() -> None:
+    page = Path(__file__).resolve().parent.parent / "docs" / "transcribe.md"
+    named = page.read_text().partition("they are recordings:")[2].partition("\n- ")[0]
+    assert {f".{suffix}" for suffix in named.strip(" .\n").split()} == SUFFIXES
 
 
 def test_workers_are_as_many_as_the_machine_carries() -> None:
