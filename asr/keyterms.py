@@ -63,12 +63,10 @@ class Keyterms:
         self._nodes = [_Node(), _Node()]
         self._deepest = 0
         for form in sorted({form for term in terms for form in _forms(term)}):
-            spaced, bare = self._encoded(f" {form}"), self._encoded(form)
-            self._add(_OUTSIDE, spaced)
-            self._add(_OPENED, spaced)
-            self._add(_OPENED, bare)
-        device = vocabulary.suppressed.device
-        self._favoured = [torch.tensor(self._next_tokens(node), device=device) for node in self._nodes]
+            self._add(_OUTSIDE, self._encoded(f" {form}"))
+            self._add(_OPENED, self._encoded(form))
+        self._nodes[_OPENED].following |= self._nodes[_OUTSIDE].following
+        self._favoured: dict[int, Tensor] = {}
 
     @classmethod
     def of(cls, terms: Sequence[str], vocabulary: Vocabulary) -> "Keyterms | None":
@@ -105,7 +103,10 @@ class Keyterms:
         return 0 if self._may_end(node) else place.unfinished
 
     def favoured(self, place: Place) -> Tensor:
-        """The tokens that get the bonus next."""
+        """The tokens that get the bonus next, shape = (any number,)."""
+        if place.node not in self._favoured:
+            tokens = self._next_tokens(self._nodes[place.node])
+            self._favoured[place.node] = torch.tensor(tokens, device=self._vocabulary.suppressed.device)
         return self._favoured[place.node]
 
     # ---- inside

@@ -20,7 +20,7 @@ from voicewire.streaming.ladder import Rung
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.metrics import Metrics
 from voicewire.streaming.overload import Overload
-from voicewire.streaming.recogniser import Loader, loader
+from voicewire.streaming.recogniser import Loader, count_recognisers, loader
 from voicewire.streaming.recogniser_desk import DeskState, RecogniserDesk
 from voicewire.streaming.refiner import Refiner
 from voicewire.streaming.seat import Seat
@@ -85,6 +85,7 @@ class Engine:
             settings.max_sessions,
             codec_loader(settings),
             refiner=Refiner.from_settings(settings),
+            desks=count_recognisers(settings),
             overload_s=settings.overload_s,
         )
 

@@ -1,6 +1,9 @@
-"""What the engine needs of a recogniser: the part of `voicewire.asr.team.Team` that it uses."""
+"""What the engine needs of a recogniser: the part of BatchTranscriber that it uses; and how it has them loaded."""
 
+import math
+import os
 from collections.abc import Callable, Mapping
+from ctypes.util import find_library
 from typing import Protocol
 
 import numpy as np
@@ -38,29 +41,59 @@ class Recogniser(Protocol):
     def backlog_samples(self, slot: int) -> int: ...
     def step(self) -> dict[int, list[Event]]: ...
     def close(self, slot: int) -> None: ...
+    def snapshot(self, slot: int) -> bytes: ...
+    def restore(self, data: bytes) -> int: ...
 
 
 # Called in the engine's thread, at its start and after a fault that the recogniser did not survive.
 Loader = Callable[[], Recogniser]
 
 
+def count_recognisers(settings: ServerSettings) -> int:
+    """One on a GPU; on processors one for each core, since the products of a few streams are too small for several
+    threads to share them (asr/remote.py)."""
+    if settings.device == "cuda" or (settings.device == "auto" and _has_gpu()):
+        return 1
+    return min(settings.threads or _cores(), settings.max_sessions)
+
+
 def loader(settings: ServerSettings) -> Loader:
-    """Loads the real recogniser, as the settings say."""
+    """Loads a real recogniser, with its share of the sessions: in this process, or where there are several, in one
+    of its own."""
+    count = count_recognisers(settings)
 
     def load() -> Recogniser:
-        # Not before it is needed: this imports torch.
-        from voicewire.asr.team import Team
+        # Not before they are needed: the former imports torch.
+        if count == 1:
+            from voicewire.asr.batch import BatchTranscriber as Transcriber
+        else:
+            from voicewire.asr.remote import RemoteTranscriber as Transcriber
 
-        return Team.load(
+        return Transcriber.load(
             settings.model,
-            slots=settings.max_sessions,
+            slots=math.ceil(settings.max_sessions / count),
             adapter=settings.adapter,
             device=settings.device,
             precision=settings.precision,
-            threads=settings.threads,
+            threads=1,
         )
 
     return load
+
+
+def _cores() -> int:
+    """Those that this process may use, or fewer where the environment says so to all that compute."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) else cores
+
+
+def _has_gpu() -> bool:
+    if find_library("cuda") is None:
+        return False  # without a driver torch need not be imported to ask
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def warm_up(recogniser: Recogniser) -> None:

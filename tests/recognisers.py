@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from voicewire.asr.effort import FULL, Effort
 from voicewire.asr.errors import CapacityError, SettingsError
 from voicewire.asr.events import Endpoint, Event, Flushed, Transcript, Word
+from voicewire.asr.identity import Identity
 from voicewire.asr.settings import SAMPLE_RATE, StreamSettings
 
 
 @dataclass
 class _Stream:
     settings: StreamSettings
+    effort: Effort = FULL
     queue: deque[int | str | None] = field(default_factory=deque)
     samples: int = 0
     words: int = 0
@@ -32,6 +35,7 @@ class ScriptedRecogniser:
     """
 
     model_name = "scripted"
+    identity = Identity("scripted", "none", "float32")
     state_bytes_per_slot = 1000
 
     def __init__(self, capacity: int = 4) -> None:
@@ -73,6 +77,10 @@ class ScriptedRecogniser:
     def configure(self, slot: int, settings: StreamSettings) -> None:
         self._owned()
         self._streams[slot].settings = settings
+
+    def set_effort(self, slot: int, effort: Effort) -> None:
+        self._owned()
+        self._streams[slot].effort = effort
 
     def backlog_samples(self, slot: int) -> int:
         return sum(item for item in self._streams[slot].queue if isinstance(item, int))

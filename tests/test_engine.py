@@ -7,19 +7,17 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
 import pytest
 
+from tests.listening import Listener, seats_free
 from tests.recognisers import ScriptedRecogniser
 from tests.serving import SLOTS, real_engine, speech
-from voicewire.asr.events import Flushed, Transcript
 from voicewire.asr.settings import StreamSettings
 from voicewire.streaming.commands import (
     ConfigureStream,
-    Failed,
     FlushStream,
     Opened,
     OpenStream,
@@ -27,7 +25,7 @@ from voicewire.streaming.commands import (
     PushAudio,
     Report,
 )
-from voicewire.streaming.engine import Engine, EngineState, Seat
+from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.errors import EngineError
 from voicewire.streaming.messages import ErrorCode
 
@@ -35,48 +33,6 @@ from voicewire.streaming.messages import ErrorCode
 pytestmark = pytest.mark.xdist_group("served")
 
 SECOND = np.zeros(16_000, np.float32)
-
-
-@dataclass
-class Listener:
-    """Takes the reports of one seat."""
-
-    reports: list[Report] = field(default_factory=list)
-    threads: set[int] = field(default_factory=set)
-    seat: Seat | None = None
-
-    def __call__(self, report: Report) -> None:
-        self.reports.append(report)
-        self.threads.add(threading.get_ident())
-
-    def open(self, engine: Engine, settings: StreamSettings | None = None) -> "Listener":
-        self.seat = engine.reserve(self)
-        assert self.seat is not None
-        self.seat.send(OpenStream(settings or StreamSettings()))
-        return self
-
-    async def until(self, wanted: Callable[[], bool], within_s: float = 20.0) -> None:
-        deadline = time.monotonic() + within_s
-        while not wanted():
-            assert time.monotonic() < deadline, self.reports
-            await asyncio.sleep(0.005)
-
-    async def failure(self) -> Failed:
-        await self.until(lambda: bool(self.reports) and isinstance(self.reports[-1], Failed))
-        failed = self.reports[-1]
-        assert isinstance(failed, Failed)
-        return failed
-
-    def events(self) -> list[object]:
-        return [event for report in self.reports if isinstance(report, Progress) for event in report.events]
-
-    def text(self) -> str:
-        return "".join(
-            word.text for event in self.events() if isinstance(event, Transcript) for word in event.words
-        )
-
-    def flushed(self, tag: str) -> bool:
-        return any(isinstance(event, Flushed) and event.tag == tag for event in self.events())
 
 
 @pytest.fixture
@@ -92,10 +48,6 @@ def engine(recogniser: ScriptedRecogniser) -> Iterator[Engine]:
     yield engine
     recogniser.gate.set()
     assert engine.stop()
-
-
-async def seats_free(engine: Engine, in_use: int = 0, within_s: float = 5.0) -> None:
-    await Listener().until(lambda: engine.seats_in_use == in_use, within_s)
 
 
 async def test_reports_come_in_order_in_the_event_loop(

@@ -1,0 +1,213 @@
+"""A recogniser in a process of its own, so that several need not take turns at Python's interpreter lock.
+
+Two threads of one process that run a BatchTranscriber each do 1.5 times the work of one, two processes do twice as
+much. This side imports no torch; worker.py is the other one.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import weakref
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicewire.asr.effort import Effort
+from voicewire.asr.errors import AudioError, RecogniserLostError
+from voicewire.asr.events import Event
+from voicewire.asr.identity import Identity
+from voicewire.asr.settings import FRAME_SAMPLES, StreamSettings
+
+_LEAVING_S = 2.0  # that a process has to end by itself
+
+
+class Call(NamedTuple):
+    """A method of BatchTranscriber that the worker is to call, and with what."""
+
+    method: str
+    given: tuple[Any, ...]
+
+
+class Asked(NamedTuple):
+    """What goes to the worker: calls whose results nobody waits for, and one whose result is answered."""
+
+    before: list[Call]
+    call: Call
+
+
+class Facts(NamedTuple):
+    """What a worker says of the recogniser that it has loaded."""
+
+    model_name: str
+    identity: Identity
+    capacity: int
+    state_bytes_per_slot: int
+
+
+class Stepped(NamedTuple):
+    """What a worker answers to a step: as BatchTranscriber's, and how it stands then."""
+
+    events: dict[int, list[Event]]
+    backlogs: dict[int, int]
+    stage_seconds: dict[str, float]
+
+
+class RemoteTranscriber:
+    """A BatchTranscriber in another process: the same methods, of which one thread at a time may make use.
+
+    What may be asked of it raises what BatchTranscriber raises, and RecogniserLostError once the process is gone.
+
+    Attributes:
+        model_name, identity, capacity, state_bytes_per_slot, stage_seconds: as BatchTranscriber's.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: Connection) -> None:
+        self._process = process
+        self._connection = connection
+        self._unsent: list[Call] = []
+        self._backlogs: dict[int, int] = {}
+        self.stage_seconds: dict[str, float] = {}
+        # However the recogniser is let go, its process ends.
+        self._end = weakref.finalize(self, _end, process, connection)
+
+    @classmethod
+    def load(
+        cls,
+        model: str = "base",
+        *,
+        slots: int = 8,
+        adapter: str = "default",
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int = 1,
+    ) -> "RemoteTranscriber":
+        """As `BatchTranscriber.load`, in a new process. Raises what that raises."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            # -P: a file of the folder where the server was started must not stand in for a module
+            command = [sys.executable, "-P", "-m", "voicewire.asr.worker", str(theirs.fileno())]
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            )
+        remote = cls(process, Connection(ours.detach()))
+        loading = {
+            "slots": slots,
+            "adapter": str(adapter),
+            "device": device,
+            "precision": precision,
+            "threads": threads,
+        }
+        remote._facts = remote._ask("load", model, loading)
+        return remote
+
+    _facts: Facts
+
+    @property
+    def model_name(self) -> str:
+        return self._facts.model_name
+
+    @property
+    def identity(self) -> Identity:
+        return self._facts.identity
+
+    @property
+    def capacity(self) -> int:
+        return self._facts.capacity
+
+    @property
+    def state_bytes_per_slot(self) -> int:
+        return self._facts.state_bytes_per_slot
+
+    # ---- streams
+
+    def open(self, settings: StreamSettings) -> int:
+        slot: int = self._ask("open", settings)
+        self._backlogs[slot] = 0
+        return slot
+
+    def push(self, slot: int, samples: NDArray[np.float32]) -> None:
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or samples.dtype != np.float32:
+            raise AudioError(f"samples must be one row of float32, not {samples.ndim} of {samples.dtype}")
+        if not np.isfinite(samples).all():
+            raise AudioError("samples must be finite numbers")
+        self._tell("push", slot, samples.copy())
+        self._backlogs[slot] += len(samples)
+
+    def push_features(
+        self, slot: int, features: NDArray[np.float32], voice: NDArray[np.float32] | None = None
+    ) -> None:
+        self._ask("push_features", slot, features, voice)
+        self._backlogs[slot] += len(features) * FRAME_SAMPLES
+
+    def flush(self, slot: int, tag: str | None = None) -> None:
+        self._tell("flush", slot, tag)
+
+    def configure(self, slot: int, settings: StreamSettings) -> None:
+        self._ask("configure", slot, settings)
+
+    def set_effort(self, slot: int, effort: Effort) -> None:
+        self._tell("set_effort", slot, effort)
+
+    def backlog_samples(self, slot: int) -> int:
+        return self._backlogs[slot]
+
+    def close(self, slot: int) -> None:
+        self._ask("close", slot)
+        del self._backlogs[slot]
+
+    def snapshot(self, slot: int) -> bytes:
+        state: bytes = self._ask("snapshot", slot)
+        return state
+
+    def restore(self, data: bytes) -> int:
+        slot: int = self._ask("restore", data)
+        self._backlogs[slot] = 0
+        return slot
+
+    def step(self) -> dict[int, list[Event]]:
+        stepped: Stepped = self._ask("step")
+        self._backlogs |= stepped.backlogs
+        self.stage_seconds = stepped.stage_seconds
+        return stepped.events
+
+    def shut(self) -> None:
+        """Ends the process, and forgets its streams."""
+        self._end()
+
+    # ---- the way there and back
+
+    def _tell(self, method: str, *given: Any) -> None:
+        """To be called before the next thing that is asked."""
+        self._unsent.append(Call(method, given))
+
+    def _ask(self, method: str, *given: Any) -> Any:
+        asked = Asked(self._unsent, Call(method, given))
+        self._unsent = []
+        try:
+            self._connection.send(asked)
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._end()
+            raise RecogniserLostError(
+                f"the recogniser's process is gone (exit status {self._process.returncode})"
+            ) from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:
+    """A worker ends when nobody is at the other end; one that does not is made to."""
+    connection.close()
+    try:
+        process.wait(_LEAVING_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
