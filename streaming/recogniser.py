@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from ctypes.util import find_library
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 
@@ -49,6 +49,16 @@ class Recogniser(Protocol):
 Loader = Callable[[], Recogniser]
 
 
+class _Share(TypedDict):
+    """What every recogniser is loaded with."""
+
+    slots: int
+    adapter: str
+    device: str
+    precision: str
+    threads: int
+
+
 def count_recognisers(settings: ServerSettings) -> int:
     """One on a GPU; on processors one for each core, since the products of a few streams are too small for several
     threads to share them (asr/remote.py)."""
@@ -61,22 +71,23 @@ def loader(settings: ServerSettings) -> Loader:
     """Loads a real recogniser, with its share of the sessions: in this process, or where there are several, in one
     of its own."""
     count = count_recognisers(settings)
+    share: _Share = {
+        "slots": math.ceil(settings.max_sessions / count),
+        "adapter": settings.adapter,
+        "device": settings.device,
+        "precision": settings.precision,
+        "threads": 1,
+    }
 
     def load() -> Recogniser:
         # Not before they are needed: the former imports torch.
         if count == 1:
-            from voicewire.asr.batch import BatchTranscriber as Transcriber
-        else:
-            from voicewire.asr.remote import RemoteTranscriber as Transcriber
+            from voicewire.asr.batch import BatchTranscriber
 
-        return Transcriber.load(
-            settings.model,
-            slots=math.ceil(settings.max_sessions / count),
-            adapter=settings.adapter,
-            device=settings.device,
-            precision=settings.precision,
-            threads=1,
-        )
+            return BatchTranscriber.load(settings.model, **share)
+        from voicewire.asr.remote import RemoteTranscriber
+
+        return RemoteTranscriber.load(settings.model, **share)
 
     return load
 
