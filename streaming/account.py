@@ -15,6 +15,7 @@ from voicewire.streaming.ladder import Rung
 from voicewire.streaming.messages import ErrorCode, Totals, Warning
 from voicewire.streaming.narrator import Narrator
 from voicewire.streaming.outbox import Outbox
+from voicewire.streaming.saved_session import SavedNarrator, SavedSession
 from voicewire.streaming.terms import Terms
 
 # What a client is told of the rung that the server stands on, as far as it concerns its session.
@@ -62,6 +63,11 @@ class Account:
         return self._narrator.words
 
     @property
+    def rung(self) -> Rung:
+        """What was told of the server's load."""
+        return self._rung
+
+    @property
     def pending_flushes(self) -> int:
         """Flushes asked for and not answered."""
         return self._narrator.pending_flushes
@@ -95,6 +101,17 @@ class Account:
 
     def totals(self, received_s: float) -> Totals:
         return self._narrator.totals(received_s)
+
+    def save(self) -> SavedNarrator:
+        """What was told so far, of words alone."""
+        return self._narrator.save()
+
+    def restore(self, saved: SavedSession) -> None:
+        """Goes on from what was saved; what the other server had too much to do for, this one has not."""
+        self._headway.reached(Part.WORDS, saved.processed_samples)
+        self._narrator.restore(saved.narrator)
+        self._rung = Rung(saved.rung)
+        self._tell_rung(Rung.FULL)
 
     def _tell_rung(self, rung: Rung) -> None:
         if rung is not self._rung:

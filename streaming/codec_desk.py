@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from voicewire.codecs.codec import Codec, CodecBatch, Given, Made
 from voicewire.codecs.errors import CodecError, TokensError
-from voicewire.streaming.codec_lanes import Lane
+from voicewire.streaming.codec_lanes import Lane, Marker
 from voicewire.streaming.codec_visit import Benches, Visit
 from voicewire.streaming.commands import (
     CloseStream,
@@ -19,10 +19,9 @@ from voicewire.streaming.commands import (
     Opened,
     OpenStream,
     Part,
-    PushFeatures,
-    Refine,
+    PushAudio,
+    PushTokens,
     Report,
-    SetEffort,
 )
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
@@ -125,7 +124,7 @@ class CodecDesk:
                     turn.append((seat, Opened(Part.TOKENS)))
             elif isinstance(command, CloseStream):
                 self._close(seat)
-            elif seat in self._visits and not isinstance(command, PushFeatures | SetEffort | Refine):
+            elif seat in self._visits and isinstance(command, PushAudio | PushTokens | Marker):
                 self._visits[seat].take(command)
         except TokensError as error:
             self._fail(seat, Failed(ErrorCode.BAD_TOKENS, str(error)), turn)

@@ -35,6 +35,20 @@ class TokenSettings:
     tick_ms: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamState:
+    """A recogniser's stream on its way to another process.
+
+    Attributes:
+        snapshot: what the recogniser knows of it.
+        pushed_samples, processed_samples: at 16 kHz: given to it, and looked at by it.
+    """
+
+    snapshot: bytes
+    pushed_samples: int
+    processed_samples: int
+
+
 @dataclass(frozen=True, slots=True)
 class OpenStream:
     """Begin a stream in the slot that was reserved; each part that is asked for answers Opened or Failed.
@@ -43,11 +57,13 @@ class OpenStream:
         settings: for the recogniser; None where no words are wanted.
         tokens: for the codec; None where no tokens are wanted.
         takes_tokens: PushTokens comes instead of PushAudio, to be decoded or read.
+        state: of a stream to go on with, without an answer; None begins one.
     """
 
     settings: StreamSettings | None
     tokens: TokenSettings | None = None
     takes_tokens: bool = False
+    state: StreamState | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +124,11 @@ class Refine:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotStream:
+    """Give the stream's state, answered by Parked; the slot is free then."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseStream:
     """The session is over and wants nothing more; the slot is free once the engine has seen this."""
 
@@ -120,6 +141,7 @@ Command = (
     | FlushStream
     | ConfigureStream
     | SetEffort
+    | SnapshotStream
     | Refine
     | CloseStream
 )
@@ -171,6 +193,13 @@ class Refined:
     words: tuple[Word, ...] | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Parked:
+    """The stream has left its slot, with all that was pushed before."""
+
+    state: StreamState
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The stream is over and its slot is free."""
@@ -179,4 +208,4 @@ class Failed:
     message: str
 
 
-Report = Opened | Progress | Encoded | Eased | Refined | Failed
+Report = Opened | Progress | Encoded | Eased | Refined | Parked | Failed

@@ -31,5 +31,9 @@ class TapeError(StreamingError, ValueError):
     """A recording of a session that cannot be read, or not be played here."""
 
 
+class HandoverError(StreamingError, ValueError):
+    """A session that another process left behind, and that cannot be gone on with."""
+
+
 class EngineError(StreamingError):
     """The engine cannot be used: it failed to load its model, or it was stopped."""

@@ -34,6 +34,11 @@ class KeyRing:
                 found = name, key
         return found
 
+    def named(self, name: str) -> Key | None:
+        """The entry of a name."""
+        self._refresh()
+        return self._keys.get(name)
+
     def _refresh(self) -> None:
         stamp = self._look()
         if stamp == self._stamp:

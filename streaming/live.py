@@ -7,16 +7,18 @@ from functools import partial
 
 from voicewire.codecs.codec import Codec
 from voicewire.streaming.allowance import Allowance
-from voicewire.streaming.commands import Command, Eased, Report
+from voicewire.streaming.commands import Command, Eased, Parked, Report, StreamState
 from voicewire.streaming.deck import Deck
+from voicewire.streaming.handover import Parcel
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ClientMessage, ErrorCode, KeepAlive, ServerMessage
 from voicewire.streaming.meter import SessionMeter
-from voicewire.streaming.metrics import CLIENT_LEFT, DONE, Metrics
+from voicewire.streaming.metrics import CLIENT_LEFT, DONE, HANDED_OVER, Metrics
 from voicewire.streaming.patience import SessionState
+from voicewire.streaming.portable import PortableSession
 from voicewire.streaming.porter import Visitor
+from voicewire.streaming.saved_session import SavedSession
 from voicewire.streaming.seat import Seat
-from voicewire.streaming.session import Session
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.tape import Tape
 
@@ -51,10 +53,13 @@ class LiveSession:
         deck: Deck | None = None,
     ) -> None:
         self._settings = settings
+        self._model, self._codecs = model, codecs
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self.token = secrets.token_urlsafe(16)
-        self._session = Session(settings, model, secrets.token_hex(8), self._began, codecs, self.token)
+        self._session = PortableSession(
+            settings, model, secrets.token_hex(8), self._began, codecs, self.token
+        )
         self._drop = drop
         self._connected = True
         self._over = asyncio.Event()
@@ -68,6 +73,9 @@ class LiveSession:
         self._meter = SessionMeter(metrics or Metrics())
         self._deck = deck
         self._tape = Tape(None)
+        self._key: str | None = None
+        self._keep: Callable[[Parcel], None] | None = None
+        self._handed_over = False
         self._log = log.bind(session=self._session.session_id)
 
     @property
@@ -112,8 +120,8 @@ class LiveSession:
         if self._deck is not None:
             self._tape = self._deck.tape(self.session_id, self._loop.time)
         if visitor is not None:
+            self._key, self._allowance = visitor.name, visitor.allowance
             self._log = self._log.bind(key=visitor.name)
-            self._allowance = visitor.allowance
         self._log.info("session_began")
         self._meter.began()
         self._carry_out(())
@@ -126,7 +134,8 @@ class LiveSession:
         for timer in (self._timer, self._farewell):
             if timer is not None:
                 timer.cancel()
-        code = self._session.ended_with or (DONE if self._session.done else CLIENT_LEFT)
+        left = HANDED_OVER if self._handed_over else CLIENT_LEFT
+        code = self._session.ended_with or (DONE if self._session.done else left)
         seconds = self._loop.time() - self._began
         self._tape.end(code)
         self._meter.ended(code, seconds)
@@ -143,6 +152,46 @@ class LiveSession:
         if self.closed and not self._connected:
             self.end_connection()
         self._take_in(partial(self._session.shut_down, self._loop.time(), self._settings.shutdown_s))
+
+    # ---- from one process to the next
+
+    @property
+    def portable(self) -> bool:
+        """Whether another process can go on with it."""
+        return self._session.portable and self._keep is None
+
+    def hand_over(self, keep: Callable[[Parcel], None]) -> None:
+        """Leaves for another process: takes nothing in any more, and calls `keep` when the stream has left."""
+        self._keep = keep
+        self._may_read.clear()
+        if self._seat is not None:
+            for command in self._session.pack():
+                self._seat.send(command)
+
+    def go_on(self, saved: SavedSession, snapshot: bytes, seat: Seat, visitor: Visitor | None) -> None:
+        """Arrives from another process; the client is waited for. Raises SessionError."""
+        now = self._loop.time()
+        self.token = saved.token
+        self._session = self._session.restore(self._settings, self._model, saved, now, self._codecs)
+        self._log = log.bind(session=saved.session_id)
+        self._connected = False
+        self._deck = None  # a recording begins with its session
+        self._meter.goes_on(self._session.received_s, saved.processed_samples)
+        self._paid_s = self._session.received_s
+        self.begin(seat, visitor)
+        seat.send(self._session.reopening(snapshot, saved))
+
+    def _parked(self, state: StreamState) -> None:
+        """The stream has left. From here to the connection's end nothing more may be said to the client."""
+        assert self._keep is not None
+        saved = self._session.save(state, self._key, self._loop.time())
+        try:
+            self._keep(Parcel(saved, state.snapshot))
+            self._handed_over = True
+        except OSError as error:
+            self._log.error("handover_failed", reason=str(error))
+        self._drop()
+        self.end_connection()
 
     # ---- from one connection to the next
 
@@ -178,7 +227,9 @@ class LiveSession:
 
     def take_report(self, report: Report) -> None:
         """What the engine reports of this session."""
-        if not self.closed:
+        if isinstance(report, Parked):
+            self._parked(report.state)
+        elif not self.closed:
             self._meter.told(report, self._session.received_s, self._loop.time())
             if isinstance(report, Eased):
                 self._tape.eased(report.rung, report.from_samples)
@@ -186,16 +237,22 @@ class LiveSession:
 
     def put(self, message: ClientMessage) -> None:
         """A message of the client's, read."""
+        if self._keep is not None:
+            return  # its effect would be lost; the client sends it again
         self._tape.heard(message)
         self._take_in(partial(self._session.receive_message, message, self._loop.time()))
 
     def put_text(self, text: str) -> None:
         """A message of the client's as it came."""
+        if self._keep is not None:
+            return
         self._tape.heard(text)
         self._take_in(partial(self._session.receive_text, text, self._loop.time()))
 
     def put_bytes(self, data: bytes) -> None:
         """Audio, or tokens of it."""
+        if self._keep is not None:
+            return
         self._tape.heard(data)
         self._take_in(partial(self._session.receive_bytes, data, self._loop.time()))
 
@@ -254,7 +311,7 @@ class LiveSession:
             for command in commands:
                 self._seat.send(command)
         self._news.set()
-        if self._session.accepts_input:
+        if self._session.accepts_input and self._keep is None:
             self._may_read.set()
         else:
             self._may_read.clear()

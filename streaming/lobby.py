@@ -1,5 +1,6 @@
 """The server's door: who gets a seat, who is turned away, and what is said of it to those who only ask."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -14,6 +15,7 @@ from voicewire.streaming.answers import Denial, Health, Readiness, Slots
 from voicewire.streaming.deck import Deck
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.errors import EngineError, SessionError
+from voicewire.streaming.handover import Handover, Parcel
 from voicewire.streaming.live import LiveSession
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
@@ -28,6 +30,8 @@ log = get_logger(__name__)
 
 # When a client that was refused may try again, in seconds.
 RETRY_LATER = {"Retry-After": "5"}
+
+_LOOK_S = 0.05
 
 
 class Lobby:
@@ -47,6 +51,9 @@ class Lobby:
         self._sessions: set[LiveSession] = set()
         self._resumption = Resumption(settings)
         self._closing = False
+        self._handover = None if settings.handover is None else Handover(settings.handover, settings.resume_s)
+        self._awaiting_returns = self._handover is not None
+        self._returns: set[asyncio.Task[None]] = set()
 
     @property
     def connections(self) -> int:
@@ -157,11 +164,43 @@ class Lobby:
         content, content_type = self._metrics.page(standing, request.headers.get("accept", ""))
         return Response(content, headers={"Content-Type": content_type})
 
+    async def take_over(self) -> None:
+        """Goes on with the sessions that another process has left behind, once there is a model."""
+        if self._handover is None:
+            return
+        while self._engine.state is EngineState.LOADING:
+            await asyncio.sleep(_LOOK_S)
+        if not self._closing:
+            for parcel in self._handover.take():
+                task = asyncio.create_task(self._go_on(parcel), name="voicewire-return")
+                self._returns.add(task)
+                task.add_done_callback(self._returns.discard)
+        await asyncio.sleep(0)  # each has begun
+        self._awaiting_returns = False
+
+    async def _go_on(self, parcel: Parcel) -> None:
+        live = self.new_session()
+        try:
+            with self._porter.returned(parcel.session.key) as visitor:
+                seat = self._reserve(live)
+                self._sessions.add(live)
+                try:
+                    live.go_on(parcel.session, parcel.snapshot, seat, visitor)
+                    await self._resumption.await_return(live)
+                finally:
+                    live.leave()
+                    self._sessions.discard(live)
+        except SessionError as error:
+            log.warning("session_not_taken_over", session=parcel.session.session_id, reason=str(error))
+
     def close(self) -> None:
         """Lets nobody in any more and asks everyone to finish."""
         self._closing = True
         for live in list(self._sessions):
-            live.shut_down()
+            if self._handover is not None and live.portable:
+                live.hand_over(self._handover.put)
+            else:
+                live.shut_down()
 
     def dismiss(self) -> None:
         """Waits no longer for those whose connection was lost."""
@@ -171,6 +210,8 @@ class Lobby:
 
     def _readmit(self, headers: Mapping[str, str]) -> None:
         self._porter.check(headers)
+        if self._handover is not None and (self._closing or self._awaiting_returns):
+            raise SessionError(ErrorCode.CAPACITY, "the server is being started anew: try again")
         if self._resumption.crowded:
             raise SessionError(ErrorCode.CAPACITY, "too many clients come back at once: try again")
 

@@ -26,6 +26,13 @@ class SessionMeter:
         """The session has its seat."""
         self._metrics.sessions.inc()
 
+    def goes_on(self, received_s: float, processed_samples: int) -> None:
+        """The session began in another process, where so much was counted."""
+        self._metrics.returned.inc()
+        self._received_s = received_s
+        self._processed_samples[Part.WORDS] = processed_samples
+        self._parts = (Part.WORDS,)
+
     def asked(self, commands: Iterable[Command], received_s: float, now: float) -> None:
         """The session sends commands, after so much audio."""
         for command in commands:

@@ -19,7 +19,7 @@ Instrument = TypeVar("Instrument", Counter, Histogram)
 STAGES = ("gate", "mel", "encoder", "decoder", "words")
 
 # How a session ends that no error ends.
-DONE, CLIENT_LEFT = "done", "client_left"
+DONE, CLIENT_LEFT, HANDED_OVER = "done", "client_left", "handed_over"
 
 # At the handshake; whatever else is wrong comes later, when there is a session.
 _REFUSALS = (
@@ -85,6 +85,9 @@ class Metrics:
 
     def _sessions(self, registry: CollectorRegistry) -> None:
         self.sessions = Counter("voicewire_sessions", "Sessions that got a seat.", registry=registry)
+        self.returned = Counter(
+            "voicewire_sessions_returned", "Sessions that another process left behind.", registry=registry
+        )
         self.refused = Counter(
             "voicewire_sessions_refused", "Sessions refused at the handshake.", ["code"], registry=registry
         )
@@ -100,7 +103,8 @@ class Metrics:
         # From the start, so that a rate is right about the first one too.
         for code in _REFUSALS:
             self.refused.labels(code.value)
-        for name in (DONE, CLIENT_LEFT, *(code.value for code in ErrorCode if code not in WARNINGS)):
+        errors = (code.value for code in ErrorCode if code not in WARNINGS)
+        for name in (DONE, CLIENT_LEFT, HANDED_OVER, *errors):
             self.ended.labels(name)
 
     def _audio(self, registry: CollectorRegistry) -> None:

@@ -14,6 +14,7 @@ from voicewire.streaming.messages import (
     Warning,
     WordItem,
 )
+from voicewire.streaming.saved_session import SavedNarrator
 
 # In silence there is no news of the text; a client still hears how far the server is, once in so many seconds.
 _PROGRESS_S = 1.0
@@ -93,6 +94,26 @@ class Narrator:
         return Totals(
             audio_s=rounded(received_s), words=self.words, utterances=self._utterances + self._in_utterance
         )
+
+    def save(self) -> SavedNarrator:
+        """What was told so far; the tail is told anew."""
+        return SavedNarrator(
+            words=self.words,
+            utterances=self._utterances,
+            in_utterance=self._in_utterance,
+            utterance=self._utterance,
+            told_s=self._told_s,
+            flushes=[(str(tag), client_id) for tag, client_id in self._flushes.items()],
+        )
+
+    def restore(self, saved: SavedNarrator) -> None:
+        """Becomes what was saved."""
+        self.words = saved.words
+        self._utterances = saved.utterances
+        self._in_utterance = saved.in_utterance
+        self._utterance = saved.utterance
+        self._told_s = saved.told_s
+        self._flushes.update(saved.flushes)
 
     def _transcript(self, event: Transcript, received_s: float) -> TranscriptMessage:
         self._told_s = event.processed_s

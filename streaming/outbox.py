@@ -16,6 +16,7 @@ from voicewire.streaming.messages import (
     SpeechStartedMessage,
     TranscriptMessage,
 )
+from voicewire.streaming.saved_session import SavedOutbox
 
 # A word with its times is about so much as JSON.
 _WORD_BYTES = 128
@@ -120,6 +121,29 @@ class Outbox:
         self._taken = received
         self._kept.clear()
         self._kept_items = 0
+
+    # ---- from one process to the next
+
+    def save(self) -> SavedOutbox:
+        """All of it; there may be no binary messages."""
+        return SavedOutbox(
+            seq=self._seq,
+            taken=self._taken,
+            waiting=[message for message in self._messages if not isinstance(message, bytes)],
+            kept=[message for message in self._kept if not isinstance(message, bytes)],
+            again=[message for message in self._again if not isinstance(message, bytes | _Uncounted)],
+        )
+
+    def restore(self, saved: SavedOutbox) -> None:
+        """Becomes what was saved."""
+        self.clear()
+        self.keeps = True
+        self._seq, self._taken = saved.seq, saved.taken
+        self._messages.extend(saved.waiting)
+        self._items = sum(map(_weight, saved.waiting))
+        self._kept.extend(saved.kept)
+        self._kept_items = sum(map(_weight, saved.kept))
+        self._again.extend(saved.again)
 
     def _keep(self, message: ServerMessage | bytes) -> None:
         if not self.keeps:

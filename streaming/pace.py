@@ -5,11 +5,14 @@ class Pace:
     """One stream's audio, as it would have come at the pace of speech.
 
     Times are seconds of any steady clock.
+
+    Args:
+        received_s: audio that came elsewhere.
     """
 
-    def __init__(self) -> None:
-        self._received_s = 0.0
-        self._due_s = 0.0
+    def __init__(self, received_s: float = 0.0) -> None:
+        self._received_s = received_s
+        self._due_s = received_s
         self._looked_at: float | None = None
 
     def hear(self, seconds: float, now: float) -> None:

@@ -67,6 +67,26 @@ class Porter:
             raise SessionError(
                 ErrorCode.KEY_LIMIT, f"this key may have {key.sessions} sessions at one time: end another one"
             )
+        with self._counted(name, key) as visitor:
+            yield visitor
+
+    @contextlib.contextmanager
+    def returned(self, name: str | None) -> Iterator[Visitor | None]:
+        """Somebody who was let in by another process, by the name of the key, for as long as the block lasts.
+
+        Raises SessionError where that key is not good any more.
+        """
+        if self._keys is None:
+            yield None
+            return
+        key = self._keys.named(name or "")
+        if name is None or key is None:
+            raise SessionError(ErrorCode.UNAUTHORIZED, "the session's key is not good any more")
+        with self._counted(name, key) as visitor:
+            yield visitor
+
+    @contextlib.contextmanager
+    def _counted(self, name: str, key: Key) -> Iterator[Visitor]:
         self._sessions[name] += 1
         try:
             yield Visitor(name, self._allowance(name, key))

@@ -19,11 +19,14 @@ from voicewire.streaming.commands import (
     FlushStream,
     Opened,
     OpenStream,
+    Parked,
     Progress,
     PushAudio,
     PushFeatures,
     Report,
     SetEffort,
+    SnapshotStream,
+    StreamState,
 )
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
@@ -231,6 +234,8 @@ class RecogniserDesk:
                 self._free(seat)
             elif isinstance(command, OpenStream):
                 self._open_stream(seat, command, turn)
+            elif isinstance(command, SnapshotStream):
+                self._park(seat, turn)
             elif seat.slot is not None:
                 self._pass_on(seat, seat.slot, command)
         except Exception as error:
@@ -245,9 +250,22 @@ class RecogniserDesk:
     def _open_stream(self, seat: Seat, command: OpenStream, turn: list[tuple[Seat, Report]]) -> None:
         assert self._recogniser is not None
         assert command.settings is not None
-        seat.slot = self._recogniser.open(command.settings)
+        if command.state is None:
+            seat.slot = self._recogniser.open(command.settings)
+            turn.append((seat, Opened()))
+        else:
+            seat.slot = self._recogniser.restore(command.state.snapshot)
+            seat.go_on(command.state)
         self._open[seat.slot] = seat
-        turn += [(seat, Opened()), *self.overload.admit(self._recogniser, seat)]
+        turn += self.overload.admit(self._recogniser, seat)
+
+    def _park(self, seat: Seat, turn: list[tuple[Seat, Report]]) -> None:
+        """Gives a stream's state, and its slot back."""
+        assert self._recogniser is not None
+        assert seat.slot is not None
+        snapshot = self._recogniser.snapshot(seat.slot)
+        turn.append((seat, Parked(StreamState(snapshot, seat.pushed_samples, seat.processed_samples))))
+        self._free(seat)
 
     def _pass_on(self, seat: Seat, slot: int, command: Command) -> None:
         assert self._recogniser is not None

@@ -28,7 +28,7 @@ class Resumption:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
-        self._served: dict[str, tuple[LiveSession, Connection]] = {}
+        self._served: dict[str, tuple[LiveSession, Connection | None]] = {}
         self._arriving = 0
 
     @property
@@ -47,6 +47,14 @@ class Resumption:
             await live.wait_over()
         except WebSocketDisconnect:
             pass
+        finally:
+            self._served.pop(live.token, None)
+
+    async def await_return(self, live: LiveSession) -> None:
+        """Waits for the client of a session that another process has begun, and serves it until it is over."""
+        self._served[live.token] = (live, None)
+        try:
+            await live.wait_over()
         finally:
             self._served.pop(live.token, None)
 
@@ -86,8 +94,9 @@ class Resumption:
         if not isinstance(said, Resume):
             raise SessionError(ErrorCode.START_EXPECTED, f"expected `resume` here, and got `{said.type}`")
         live, connection = self._served.get(said.token, (None, None))
-        if live is None or connection is None:
+        if live is None:
             raise SessionError(ErrorCode.RESUME_FAILED, "there is no such session any more: open another")
         live.resume(said.received, partial(abort, websocket))
-        connection.evict()
+        if connection is not None:
+            connection.evict()
         return live

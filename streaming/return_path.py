@@ -96,6 +96,15 @@ class ReturnPath:
             received, Resumed(received=self._received, audio_received=round(audio_received_s, 3))
         )
 
+    @property
+    def received(self) -> int:
+        """Messages of the client's that have had their effect."""
+        return self._received
+
+    def restore(self, received: int) -> None:
+        """So many messages came to another process, which told the client of them or not."""
+        self._received = received
+
     def _tell(self) -> None:
         self._told = self._received
         self._bytes_untold = 0

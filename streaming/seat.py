@@ -7,7 +7,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from voicewire.streaming.commands import CloseStream, Command, OpenStream, Refine, Report, SetEffort
+from voicewire.asr.settings import SAMPLE_RATE
+from voicewire.streaming.commands import (
+    CloseStream,
+    Command,
+    OpenStream,
+    Refine,
+    Report,
+    SetEffort,
+    SnapshotStream,
+    StreamState,
+)
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.pace import Pace
 
@@ -57,7 +67,7 @@ class Seat:
             if self.refiner is not None:
                 self.refiner.submit(self, command)
             return
-        if stream is None or isinstance(command, CloseStream | SetEffort):
+        if stream is None or isinstance(command, CloseStream | SetEffort | SnapshotStream):
             # The engine tells the codecs that a seat is free, before anybody else can have it.
             self.recogniser.submit(self, command)
             return
@@ -67,6 +77,11 @@ class Seat:
             self.recogniser.submit(self, command)
         if stream.tokens is not None or stream.takes_tokens:
             self.codecs.submit(self, command)
+
+    def go_on(self, state: StreamState) -> None:
+        """The stream was begun in another process."""
+        self.pushed_samples, self.processed_samples = state.pushed_samples, state.processed_samples
+        self.pace = Pace(state.pushed_samples / SAMPLE_RATE)
 
     def give_back(self) -> None:
         """Frees the seat. May be called at any time, and twice."""

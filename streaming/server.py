@@ -230,6 +230,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self._wyoming_listener is not None:
             await self._wyoming.open(self._wyoming_listener)
+        self._taking_over = asyncio.create_task(self._lobby.take_over(), name="voicewire-take-over")
         self.up.set()
 
     async def on_tick(self, counter: int) -> bool:

@@ -61,6 +61,8 @@ class ServerSettings(BaseSettings):
         allow_origins: origins whose pages may come in besides the server's own, such as `https://captions.example`;
             `*` is any.
         tls_cert, tls_key: files of a certificate with its chain and of its key, in PEM; None is no TLS.
+        handover: folder in which a stopping server leaves the sessions whose clients come back, for the next one;
+            None ends them.
         record: folder in which every session is kept, frames and messages, for `voicewire replay`; None keeps
             nothing. It holds what people say.
         record_session_bytes, record_total_bytes: bounds of one recording, and of all that one process writes.
@@ -115,6 +117,7 @@ class ServerSettings(BaseSettings):
     allow_origins: Names = ()
     tls_cert: FilePath | None = None
     tls_key: FilePath | None = None
+    handover: Path | None = None
     record: Path | None = None
     record_session_bytes: Annotated[int, Field(ge=4096)] = 256 * 1024 * 1024
     record_total_bytes: Annotated[int, Field(ge=4096)] = 10 * 1024**3

@@ -219,7 +219,7 @@ def test_labels_have_few_values(server: RunningServer) -> None:
     """Nothing that a client sends is among them."""
     with urllib.request.urlopen(f"{server.http_url}/metrics") as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
-    codes = {*ErrorCode, "done", "client_left"}
+    codes = {*ErrorCode, "done", "client_left", "handed_over"}
     known = {"code": codes, "part": {"words", "tokens"}, "stage": set(STAGES), "model": {"base"}}
     for family in families:
         for sample in family.samples:

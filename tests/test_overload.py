@@ -116,7 +116,7 @@ def test_audio_faster_than_speech_is_nobody_s_delay(steps: list[tuple[float, flo
 
 
 class Slow:
-    """A real recogniser that is given too much to do where three streams take part in a step."""
+    """A real recogniser whose every tick takes longer."""
 
     pause_s = 0.0
 
@@ -128,8 +128,7 @@ class Slow:
 
     def step(self) -> Any:
         results = self._recogniser.step()
-        if len(results) > 2:
-            time.sleep(Slow.pause_s)
+        time.sleep(Slow.pause_s * len(results))
         return results
 
 
@@ -148,7 +147,7 @@ def server() -> Iterator[RunningServer]:
 
 
 def test_everything_is_told_and_undone(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three clients at the pace of speech; a turn of three takes longer than its audio."""
+    """Three clients at the pace of speech; three are too many for it, two are not."""
     from websockets.sync.client import connect
 
     monkeypatch.setattr(ladder, "CALM_S", 0.5)
@@ -189,7 +188,7 @@ def test_everything_is_told_and_undone(server: RunningServer, monkeypatch: pytes
         for thread in threads:
             thread.start()
         time.sleep(1.0)
-        Slow.pause_s = 0.45
+        Slow.pause_s = 0.11
         threads[-1].join(20)
         assert server.engine.rung is Rung.SHEDDING
         assert "voicewire_overload_rung 4.0" in metrics(server)

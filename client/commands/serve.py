@@ -85,6 +85,12 @@ def serve(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate and chain, PEM: speak TLS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's key, PEM.")] = None,
+    handover: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Leave sessions here when told to stop, and take up those that are there."
+        ),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(
@@ -142,6 +148,7 @@ def serve(
         "allow_origins": allow_origin or None,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
+        "handover": handover,
         "record": record,
     }
     with server_packages():
