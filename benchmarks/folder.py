@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from rich.console import Console
 
 from benchmarks.machine import this_machine
@@ -37,7 +38,7 @@ from voicewire.streaming.subtitles.transcripts import TimedTranscript, segment_o
 RATE = 16_000
 TITLES = {
     "whole": "openai-whisper, each recording whole, 1 thread",
-    "threads": "2 threads of one process",
+    "threads": "the same in 2 threads of one process",
     "1x1": "1 worker of 1 thread",
     "1x2": "1 worker of 2 threads",
     "2x1": "2 workers of 1 thread",
@@ -72,6 +73,7 @@ class Whole:
         self._model = OfflineTranscriber.load(model, "cpu", threads=1)
 
     def transcribe(self, audio: AudioFile, heard: Heard) -> TimedTranscript:
+        torch.set_num_threads(1)  # of the thread that asks
         samples = np.concatenate(list(audio.blocks()))
         words = self._model.transcribe(samples).words
         return TimedTranscript("en", len(samples) / RATE, (segment_of(map(word_item, words)),))
@@ -83,20 +85,17 @@ class Whole:
 class Threads:
     """A `LocalTranscriber` of two models in one process; each thread that asks has one."""
 
-    def __init__(self, choice: ModelChoice) -> None:
-        self._idle = [Offline(choice, Wanted()) for _ in range(2)]
+    def __init__(self, model: str) -> None:
+        self._idle = [Whole(model) for _ in range(2)]
 
     def transcribe(self, audio: AudioFile, heard: Heard) -> TimedTranscript:
-        offline = self._idle.pop()
+        whole = self._idle.pop()
         try:
-            return offline.transcribe(audio, heard)
+            return whole.transcribe(audio, heard)
         finally:
-            self._idle.append(offline)
+            self._idle.append(whole)
 
-    def close(self) -> None:
-        for offline in self._idle:
-            offline.close()
-
+    def close(self) -> None: ...
     def kill(self) -> None: ...
 
 
@@ -106,7 +105,7 @@ def load(way: str, model: str) -> tuple[LocalTranscriber, int]:
     if way == "whole":
         return Whole(model), 1
     if way == "threads":
-        return Threads(choice), 2
+        return Threads(model), 2
     if way.startswith("stream"):
         return Online(choice, Wanted()), int(way.removeprefix("stream"))
     workers, threads = map(int, way.split("x"))
@@ -128,12 +127,13 @@ def measure(way: str, model: str, spoken: Sequence[Spoken]) -> Measured:
 
 def _run(transcriber: LocalTranscriber, spoken: Sequence[Spoken], at_once: int) -> list[TimedTranscript]:
     recordings = [Recording(str(one.path), f"{number}", None) for number, one in enumerate(spoken)]
-    silent = Console(quiet=True)
-    outcomes = TranscriptBatch(transcriber, recordings, lambda *_: None, silent, at_once=at_once).run()
-    failed = [outcome.error for outcome in outcomes if outcome.transcript is None]
-    if failed:
+    found: dict[Recording, TimedTranscript] = {}
+    outcomes = TranscriptBatch(
+        transcriber, recordings, found.__setitem__, Console(quiet=True), at_once=at_once
+    ).run()
+    if failed := [outcome.error for outcome in outcomes if outcome.error]:
         raise SystemExit(f"not transcribed: {failed}")
-    return [outcome.transcript for outcome in outcomes if outcome.transcript]
+    return [found[recording] for recording in recordings]
 
 
 def make_recordings(clips: Iterator[Clip], folder: Path, count: int, seconds: float) -> list[Spoken]:

@@ -57,20 +57,19 @@ class BatchSummary:
             raise CommandError(f"--summary {path} cannot be written: {error.strerror or error}") from error
 
     def _facts(self, outcome: Outcome) -> dict[str, object]:
-        transcript = outcome.transcript
         facts: dict[str, object] = {
             "recording": outcome.recording.path,
             "status": outcome.status.name.lower(),
         }
         if outcome.status in (Status.DONE, Status.SKIPPED):
             facts["files"] = [str(path) for path in self.files.paths(outcome.recording)]
-        if transcript is not None:
+        if outcome.status is Status.DONE:
             facts |= {
-                "duration_s": round(transcript.duration_s, 3),
-                "language": transcript.language,
-                "words": len(transcript.words),
+                "duration_s": round(outcome.duration_s, 3),
+                "language": outcome.language,
+                "words": outcome.words,
                 "took_s": round(outcome.took_s, 3),
-                "speed": round(transcript.duration_s / max(outcome.took_s, 1e-9), 2),
+                "speed": round(outcome.duration_s / max(outcome.took_s, 1e-9), 2),
             }
         if outcome.error is not None:
             facts["error"] = outcome.error
@@ -83,12 +82,12 @@ class BatchSummary:
 
 def _cells(outcomes: Sequence[Outcome], took_s: float) -> tuple[str, str, str, str]:
     """Duration, language, words and speed of what is done."""
-    held = [outcome.transcript for outcome in outcomes if outcome.transcript]
-    if not held:
+    done = [outcome for outcome in outcomes if outcome.status is Status.DONE]
+    if not done:
         return "", "", "", ""
-    seconds = sum(transcript.duration_s for transcript in held)
-    languages = sorted({transcript.language for transcript in held})
-    words = sum(len(transcript.words) for transcript in held)
+    seconds = sum(outcome.duration_s for outcome in done)
+    languages = sorted({outcome.language for outcome in done})
+    words = sum(outcome.words for outcome in done)
     return f"{seconds:.1f} s", " ".join(languages), str(words), f"{seconds / max(took_s, 1e-9):.1f} x"
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,14 +30,16 @@ class Outcome:
     """One recording, and what came of it.
 
     Attributes:
-        transcript: None unless it is done.
+        duration_s, language, words: of its transcript, where it is done; `words` is how many.
         took_s: from its beginning to its end, beside the others that were under way.
         error: why it failed.
     """
 
     recording: Recording
     status: Status
-    transcript: TimedTranscript | None = None
+    duration_s: float = 0.0
+    language: str = ""
+    words: int = 0
     took_s: float = 0.0
     error: str | None = None
 
@@ -51,7 +53,7 @@ class TranscriptBatch:
 
     Args:
         at_once: how many recordings are read side by side.
-        finished: called by the thread of `run`, one recording after the other, as they are done.
+        finished: called by the threads that read, several at a time.
         track: which audio track of each; None is the first.
         quiet: no progress bars. Failures are told all the same.
     """
@@ -77,21 +79,23 @@ class TranscriptBatch:
 
     def run(self) -> list[Outcome]:
         """An outcome for each recording, in order. After KeyboardInterrupt the rest are stopped."""
-        outcomes: dict[int, Outcome] = {}
         pool = ThreadPoolExecutor(self._at_once, "voicewire-recording")
-        tasks = {pool.submit(self._transcribe, one): at for at, one in enumerate(self._recordings)}
+        tasks = [pool.submit(self._transcribe, recording) for recording in self._recordings]
+        told: set[Future[Outcome]] = set()
         try:
             with self._progress:
                 for task in as_completed(tasks):
-                    outcome = self._kept(task.result())
-                    outcomes[tasks[task]] = outcome
-                    if outcome.error:
-                        self._progress.tell(f"passed over: {outcome.error}")
+                    told.add(task)
+                    if error := task.result().error:
+                        self._progress.tell(f"passed over: {error}")
         except KeyboardInterrupt:
             self._transcriber.kill()
         finally:
             pool.shutdown(cancel_futures=True)
-        return [outcomes.get(at, Outcome(one, Status.STOPPED)) for at, one in enumerate(self._recordings)]
+        return [
+            task.result() if task in told or _done(task) else Outcome(recording, Status.STOPPED)
+            for recording, task in zip(self._recordings, tasks, strict=True)
+        ]
 
     def _transcribe(self, recording: Recording) -> Outcome:
         began = time.monotonic()
@@ -99,16 +103,14 @@ class TranscriptBatch:
             try:
                 with open_audio(recording.path, rates=RATES, track=self._track) as audio:
                     transcript = self._transcriber.transcribe(audio, heard)
+                took_s = time.monotonic() - began
+                self._finished(recording, transcript)
             except ClientError as error:
                 return Outcome(recording, Status.FAILED, error=str(error))
-        return Outcome(recording, Status.DONE, transcript, time.monotonic() - began)
+        words = len(transcript.words)
+        return Outcome(recording, Status.DONE, transcript.duration_s, transcript.language, words, took_s)
 
-    def _kept(self, outcome: Outcome) -> Outcome:
-        """Hands a transcript on. What cannot be written has failed."""
-        if outcome.transcript is None:
-            return outcome
-        try:
-            self._finished(outcome.recording, outcome.transcript)
-        except ClientError as error:
-            return Outcome(outcome.recording, Status.FAILED, error=str(error))
-        return outcome
+
+def _done(task: "Future[Outcome]") -> bool:
+    """Whether it came to a transcript; others fail because they are stopped."""
+    return not task.cancelled() and task.result().status is Status.DONE

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -184,7 +184,7 @@ def transcribe(
     console = Console(stderr=True)
 
     def load() -> LocalTranscriber:
-        with console.status(f"loading {model}"):
+        with nullcontext() if quiet else console.status(f"loading {model}"):
             return (
                 Online(choice, wanted, chunk_ms, commit_ms) if streaming else Offline(choice, wanted, count)
             )
