@@ -17,7 +17,7 @@ export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo browser test test-fast lint format constraints docker clean \
-	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec bench-load screenshots
+	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec bench-load bench-faults bench-soak screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -100,6 +100,13 @@ bench-tradeoff: $(STAMP) ## The curve of delay against errors, as a plot
 bench-load: $(STAMP) ## How many live streams the machine carries, beside a peer (15 minutes)
 	$(BIN)/python -m benchmarks.load --json $(OUT)/load.json --markdown docs/load.md --plot docs/load.png \
 		--data $(SPEECH)/dev-00.tar --peer faster-whisper-local-agreement
+
+bench-faults: $(STAMP) ## What is lost when connections, processes and clients fail (20 minutes)
+	$(BIN)/python -m benchmarks.faults --json $(OUT)/faults.json --markdown docs/faults.md --data $(SPEECH)/dev-00.tar
+
+bench-soak: $(STAMP) ## Two hours of speech in one session, and 500 sessions: memory, cost and delay
+	$(BIN)/python -m benchmarks.soak --json $(OUT)/soak.json --markdown docs/faults.md --plot docs/soak.png \
+		--data $(SPEECH)/dev-00.tar
 
 bench-comparison: $(STAMP) ## Against LocalAgreement and a sliding window over faster-whisper (hours)
 	$(BIN)/python -m benchmarks.comparison --json $(OUT)/comparison.json --markdown docs/accuracy.md --native \

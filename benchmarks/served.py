@@ -15,14 +15,17 @@ START_S = 120.0
 
 
 @contextmanager
-def served(options: Sequence[str] = ()) -> Iterator[str]:
+def served(options: Sequence[str] = (), port: int | None = None) -> Iterator[str]:
     """Gives the address of a server started with `voicewire serve OPTIONS`; ends it afterwards.
+
+    `port` is a free one where none is named.
 
     Raises RuntimeError with what the server wrote where it does not get ready.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     command = [
         str(Path(sys.executable).parent / "voicewire"),
         "serve",

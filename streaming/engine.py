@@ -12,6 +12,7 @@ from enum import Enum, auto
 
 from voicewire.asr.identity import Identity
 from voicewire.codecs.codec import Codec
+from voicewire.streaming.capacity import measure_of
 from voicewire.streaming.codec_desk import CodecDesk
 from voicewire.streaming.codec_shelf import CodecLoader, codec_loader
 from voicewire.streaming.commands import CloseStream, Report
@@ -20,7 +21,7 @@ from voicewire.streaming.ladder import Rung
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.metrics import Metrics
 from voicewire.streaming.overload import Overload
-from voicewire.streaming.recogniser import Loader, count_recognisers, loader
+from voicewire.streaming.recogniser import Loader, Measure, count_recognisers, loader, room_of
 from voicewire.streaming.recogniser_desk import DeskState, RecogniserDesk
 from voicewire.streaming.refiner import Refiner
 from voicewire.streaming.seat import Seat
@@ -48,6 +49,7 @@ class Engine:
         desks: recognisers in all.
         refiner: has speech heard once more; None: nobody does.
         overload_s: seconds that a session which sends at the pace of speech may be behind; 0 lets it be.
+        measure: says of a recogniser how many sessions it is to have.
 
     Attributes:
         metrics: where it and its sessions are measured.
@@ -62,6 +64,7 @@ class Engine:
         desks: int = 1,
         refiner: Refiner | None = None,
         overload_s: float = 0.0,
+        measure: Measure = room_of,
     ) -> None:
         self.metrics = Metrics()
         self._refiner = refiner
@@ -73,7 +76,7 @@ class Engine:
         self._stopping = False
         self._began = 0.0
         self._desks = [
-            RecogniserDesk(load, self.metrics, self._loaded, self._freed, Overload(overload_s))
+            RecogniserDesk(load, self.metrics, self._loaded, self._freed, Overload(overload_s), measure)
             for _ in range(max(1, desks))
         ]
 
@@ -82,11 +85,12 @@ class Engine:
         """An engine with real recognisers and codecs."""
         return cls(
             loader(settings),
-            settings.max_sessions,
+            settings.most_sessions,
             codec_loader(settings),
             refiner=Refiner.from_settings(settings),
             desks=count_recognisers(settings),
             overload_s=settings.overload_s,
+            measure=measure_of(settings),
         )
 
     # ---- for any thread

@@ -15,6 +15,8 @@ from voicewire.asr.settings import SAMPLE_RATE, StreamSettings
 from voicewire.streaming.decoding import Samples
 from voicewire.streaming.settings import ServerSettings
 
+# Room in which to find out how many sessions a recogniser carries.
+_MEASURED_SLOTS, _MEASURED_SLOTS_GPU = 64, 512
 _WARM_UP_S = 2.0
 _WARM_UP_STEPS = 1000
 
@@ -49,6 +51,15 @@ class Recogniser(Protocol):
 Loader = Callable[[], Recogniser]
 
 
+# Called once with a recogniser that is warm: how many sessions it is to have at one time.
+Measure = Callable[[Recogniser], int]
+
+
+def room_of(recogniser: Recogniser) -> int:
+    """As many as there are slots."""
+    return recogniser.capacity
+
+
 class _Share(TypedDict):
     """What every recogniser is loaded with."""
 
@@ -64,7 +75,7 @@ def count_recognisers(settings: ServerSettings) -> int:
     threads to share them (asr/remote.py)."""
     if settings.device == "cuda" or (settings.device == "auto" and _has_gpu()):
         return 1
-    return min(settings.threads or _cores(), settings.max_sessions)
+    return min(settings.threads or _cores(), settings.most_sessions)
 
 
 def loader(settings: ServerSettings) -> Loader:
@@ -72,7 +83,7 @@ def loader(settings: ServerSettings) -> Loader:
     of its own."""
     count = count_recognisers(settings)
     share: _Share = {
-        "slots": math.ceil(settings.max_sessions / count),
+        "slots": _slots(settings, count),
         "adapter": settings.adapter,
         "device": settings.device,
         "precision": settings.precision,
@@ -90,6 +101,13 @@ def loader(settings: ServerSettings) -> Loader:
         return RemoteTranscriber.load(settings.model, **share)
 
     return load
+
+
+def _slots(settings: ServerSettings, count: int) -> int:
+    """Of one of so many recognisers; where its sessions are measured, more than it should have."""
+    if settings.max_sessions == "auto":
+        return _MEASURED_SLOTS_GPU if count == 1 and _has_gpu() else _MEASURED_SLOTS
+    return math.ceil(settings.max_sessions / count)
 
 
 def _cores() -> int:

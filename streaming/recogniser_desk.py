@@ -34,7 +34,7 @@ from voicewire.streaming.meter import TurnMeter
 from voicewire.streaming.metrics import Metrics
 from voicewire.streaming.overload import Overload
 from voicewire.streaming.pulse import Pulse
-from voicewire.streaming.recogniser import Loader, Recogniser, warm_up
+from voicewire.streaming.recogniser import Loader, Measure, Recogniser, room_of, warm_up
 from voicewire.streaming.seat import Seat, deliver
 
 log = get_logger(__name__)
@@ -65,6 +65,7 @@ class RecogniserDesk:
             as a failure to load.
         freed: called in that thread with each session that is over.
         overload: watches its sessions.
+        measure: called once in that thread with the first recogniser: how many sessions it is to have.
 
     Attributes:
         pulse: of that thread.
@@ -81,12 +82,14 @@ class RecogniserDesk:
         loaded: Callable[[], None],
         freed: Callable[[Seat], None],
         overload: Overload,
+        measure: Measure = room_of,
     ) -> None:
         self._load = load
         self._meter = TurnMeter(metrics)
         self._loaded = loaded
         self._freed = freed
         self.overload = overload
+        self._measure = measure
         self.pulse = Pulse()
         self.capacity = 0
         self.model_name = ""
@@ -196,8 +199,8 @@ class RecogniserDesk:
         try:
             recogniser = self._load()
             warm_up(recogniser)
-            self.model_name, self.capacity = recogniser.model_name, recogniser.capacity
-            self.identity = recogniser.identity
+            self.model_name, self.identity = recogniser.model_name, recogniser.identity
+            self.capacity = self.capacity or self._measure(recogniser)
             self._loaded()
         except Exception as error:
             self.failure = f"the model could not be loaded: {error}"

@@ -34,7 +34,7 @@ class Resumption:
     @property
     def crowded(self) -> bool:
         """Whether so many have come back and not yet said to what that nobody else is let in."""
-        return self._arriving >= self._settings.max_sessions
+        return self._arriving >= self._settings.most_sessions
 
     async def serve(self, websocket: WebSocket, live: LiveSession) -> None:
         """Serves a new session until it is over, on this connection and on those that take over from it."""
@@ -42,7 +42,7 @@ class Resumption:
             await websocket.accept(chosen_subprotocol(websocket.headers))
             await self._connect(websocket, live)
             # A session that is over has no seat, so seats do not bound how many of them wait to be heard out.
-            if live.abandoned and live.closed and len(self._served) > 2 * self._settings.max_sessions:
+            if live.abandoned and live.closed and len(self._served) > 2 * self._settings.most_sessions:
                 live.end_connection()
             await live.wait_over()
         except WebSocketDisconnect:

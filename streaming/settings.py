@@ -5,7 +5,7 @@ A flag overrides the environment (VOICEWIRE_PORT=9000), which overrides a TOML f
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, FilePath, model_validator
 from pydantic_settings import (
@@ -23,6 +23,8 @@ ENVIRONMENT_PREFIX = "VOICEWIRE_"
 
 # A port, with a host before it or without; or nothing.
 _ADDRESS = r"^$|^([^\s:]+:|\[[^\s\]]+\]:)?[0-9]{1,5}$"
+
+MOST_SESSIONS = 10_000
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -66,7 +68,8 @@ class ServerSettings(BaseSettings):
         record: folder in which every session is kept, frames and messages, for `voicewire replay`; None keeps
             nothing. It holds what people say.
         record_session_bytes, record_total_bytes: bounds of one recording, and of all that one process writes.
-        max_sessions: security limit: sessions at one time. Memory for all of them is taken at start-up.
+        max_sessions: security limit: sessions at one time; `auto` measures at the start what the machine carries,
+            which takes a few seconds. Memory for all of them is taken at start-up.
         message_bytes: security limit: bytes of one websocket message. A longer one is refused at its header (or at
             the fragment that crosses the bound), before it is in memory.
         handshake_s: security limit: seconds from the connection to a whole HTTP request, and from the websocket's
@@ -121,7 +124,7 @@ class ServerSettings(BaseSettings):
     record: Path | None = None
     record_session_bytes: Annotated[int, Field(ge=4096)] = 256 * 1024 * 1024
     record_total_bytes: Annotated[int, Field(ge=4096)] = 10 * 1024**3
-    max_sessions: Annotated[int, Field(ge=1, le=10_000)] = 8
+    max_sessions: Annotated[int, Field(ge=1, le=MOST_SESSIONS)] | Literal["auto"] = 8
 
     message_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
     handshake_s: Seconds = 10.0
@@ -178,6 +181,11 @@ class ServerSettings(BaseSettings):
             for name, value in self.model_dump(mode="json").items()
         )
         return "".join(f"{line}\n" for line in lines)
+
+    @property
+    def most_sessions(self) -> int:
+        """Sessions at one time; where that is measured, the recognisers say how many."""
+        return MOST_SESSIONS if self.max_sessions == "auto" else self.max_sessions
 
     @property
     def limits(self) -> Limits:

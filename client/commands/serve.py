@@ -57,8 +57,10 @@ def serve(
         ),
     ] = None,
     max_sessions: Annotated[
-        int | None,
-        typer.Option(min=1, help="Sessions at one time; memory for all is taken at once.  [default: 8]"),
+        str | None,
+        typer.Option(
+            metavar="N|auto", help="Sessions at one time; auto measures what the machine carries.  [default: 8]"
+        ),
     ] = None,
     codec: Annotated[
         list[str] | None,
