@@ -317,6 +317,20 @@ async def test_livekit_s_streams_take_new_options(server: RunningServer) -> None
     assert len(heard.final) == 1, "the sentence was heard to its end"
 
 
+async def test_livekit_s_words_have_one_clock_over_all_sessions(server: RunningServer) -> None:
+    turn = speech(2.0).tobytes() + bytes(48_000)
+    async with from_livekit() as http:
+        stt = livekit_stt(server.url, endpoint_ms=300)
+        hearing = asyncio.create_task(http.hear(stt, 2 * turn))
+        await asyncio.sleep(0.9)
+        stt.update_options(chunk_ms=200)
+        heard = await hearing
+    first, second = (
+        event.alternatives[0] for event in heard.events if event.type.value == "final_transcript"
+    )
+    assert first.end_time < 3 < 3.5 < second.start_time < second.end_time < 6
+
+
 async def test_livekit_is_told_of_what_will_not_pass(locked: RunningServer) -> None:
     from livekit.agents import APIError
 

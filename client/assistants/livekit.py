@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 from weakref import WeakSet
 
 from voicewire.client.assistants.failures import may_pass
@@ -127,20 +128,24 @@ class STT(stt.STT[str]):
         commit_ms: NotGivenOr[int | None] = NOT_GIVEN,
     ) -> None:
         """Changes what is given, for streams that are open too: at a pause they go on in another session."""
-        changes = {"endpoint_ms": endpoint_ms, "chunk_ms": chunk_ms, "commit_ms": commit_ms}
-        given = {name: value for name, value in changes.items() if is_given(value)}
-        self._renew(replace(self._options_in(language), **given))  # type: ignore[arg-type]
+        changes: dict[str, Any] = {
+            "language": LanguageCode(language) if is_given(language) else NOT_GIVEN,
+            "endpoint_ms": endpoint_ms,
+            "chunk_ms": chunk_ms,
+            "commit_ms": commit_ms,
+        }
+        self._change({name: value for name, value in changes.items() if is_given(value)})
 
     def _update_session_keyterms(self, keyterms: list[str]) -> None:
         """LiveKit's own of the session, beside those that the program named."""
         merged = tuple(dict.fromkeys([*self._keyterms, *keyterms]))
         if merged != self._options.keyterms:
-            self._renew(replace(self._options, keyterms=merged))
+            self._change({"keyterms": merged})
 
-    def _renew(self, options: STTOptions) -> None:
-        self._options = options
+    def _change(self, changes: dict[str, Any]) -> None:
+        self._options = replace(self._options, **changes)
         for stream in self._streams:
-            stream.renew(options)
+            stream.change(changes)
 
     async def aclose(self) -> None:
         for stream in list(self._streams):
@@ -189,9 +194,9 @@ class STT(stt.STT[str]):
             raise APIConnectionError(str(error), retryable=may_pass(error)) from error
 
     def _options_in(self, language: NotGivenOr[str]) -> STTOptions:
-        return (
-            replace(self._options, language=LanguageCode(language)) if is_given(language) else self._options
-        )
+        if not is_given(language):
+            return self._options
+        return replace(self._options, language=LanguageCode(language))
 
 
 class SpeechStream(stt.RecognizeStream):
@@ -202,26 +207,31 @@ class SpeechStream(stt.RecognizeStream):
     ) -> None:
         self._owner = owner
         self._options = options
-        self._renewed = False
+        self._sample_rate = sample_rate
+        self._changed = False
         self._segments = Segments()
         self._session_id = ""
         self._speaking = False
-        self._unreported_s = 0.0
+        # Of the audio: pushed in all, where the session began in it, and how much is in no report of usage yet.
+        self._pushed_s = self._began_s = self._unreported_s = 0.0
         super().__init__(stt=owner, conn_options=conn_options, sample_rate=sample_rate)
 
-    def renew(self, options: STTOptions) -> None:
-        """Goes on in another session, as soon as nobody speaks."""
-        self._options = options
-        self._renewed = True
+    def change(self, changes: dict[str, Any]) -> None:
+        """Goes on in another session with other options, as soon as nobody speaks."""
+        self._options = replace(self._options, **changes)
+        self._changed = True
 
     async def _run(self) -> None:
         """One session after another, until the audio has ended. Raises LiveKit's errors, and is then run again."""
+        # LiveKit moves `start_time_offset` by what lies before.
+        self._pushed_s = 0.0
         while not (self._input_ch.closed and self._input_ch.empty()):
-            self._renewed = False
+            self._changed = False
+            self._began_s = self._pushed_s
             began = time.perf_counter()
             try:
                 async with self._owner.session(
-                    self._options, self._needed_sr or 16_000, 1, self._conn_options
+                    self._options, self._sample_rate, 1, self._conn_options
                 ) as stream:
                     self._report_connection_acquired(time.perf_counter() - began, False)
                     self._segments = Segments()
@@ -235,11 +245,12 @@ class SpeechStream(stt.RecognizeStream):
         """What LiveKit pushes, up to the end or to new settings; flushes are asked for where they stand in it."""
         async for data in self._input_ch:
             if isinstance(data, rtc.AudioFrame):
+                self._pushed_s += data.duration
                 self._unreported_s += data.duration
                 yield data.data.tobytes()
             else:
                 await stream.request_flush()
-            if self._renewed and not self._speaking:
+            if self._changed and not self._speaking:
                 return
 
     def _hear(self, event: Event) -> None:
@@ -255,7 +266,7 @@ class SpeechStream(stt.RecognizeStream):
             self._speaking = True
             self._send(stt.SpeechEventType.START_OF_SPEECH)
         kind = stt.SpeechEventType
-        data = _speech(segment, self._options.language, self.start_time_offset)
+        data = _speech(segment, self._options.language, self.start_time_offset + self._began_s)
         self._send(kind.FINAL_TRANSCRIPT if segment.final else kind.INTERIM_TRANSCRIPT, data)
         if segment.final:
             self._report_usage()
