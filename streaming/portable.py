@@ -30,6 +30,7 @@ class PortableSession(Session):
             and terms.start.encoding in _PORTABLE
             and terms.parts == {Part.WORDS}
             and not terms.refine
+            and not self._refinement.pending
         )
 
     def pack(self) -> list[Command]:
@@ -92,5 +93,6 @@ class PortableSession(Session):
         session._outbox.restore(saved.outbox)
         session._returns.restore(saved.received)
         session._account.restore(saved)
+        session._refinement.go_on(saved.pushed_samples)
         session.connection_lost(now)
         return session

@@ -64,8 +64,15 @@ class Refinement:
         """Passes the session's commands on, and takes the audio in them."""
         for command in commands:
             if isinstance(command, PushAudio) and self._terms is not None:
-                self._stretches.hear(command.samples, keep=self._terms.refine)
+                if self._terms.refine:
+                    self._stretches.hear(command.samples)
+                else:
+                    self._stretches.skip(len(command.samples))
             yield command
+
+    def go_on(self, samples: int) -> None:
+        """So much of the session's audio came to another process."""
+        self._stretches.skip(samples)
 
     def follow(self, events: Iterable[Event], now: float) -> Iterator[Refine]:
         """What is to be heard once more after these events; what has taken too long is left out."""

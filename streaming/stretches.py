@@ -55,16 +55,18 @@ class Stretches:
         """Seconds of audio that are kept."""
         return (self._end - self._start) / SAMPLE_RATE
 
-    def hear(self, samples: Samples, *, keep: bool = True) -> None:
-        """Takes the next audio; where it is not kept, the words in it are in no stretch."""
+    def hear(self, samples: Samples) -> None:
+        """Takes the next audio."""
         self._end += len(samples)
-        if keep:
-            self._blocks.append(samples)
-        else:
-            self._blocks.clear()
-            self._words.clear()
-            self._start = self._end
-            self._from_s = self._end / SAMPLE_RATE
+        self._blocks.append(samples)
+
+    def skip(self, samples: int) -> None:
+        """So much audio is not kept: its words, and those before it that wait for an end, are in no stretch."""
+        self._end += samples
+        self._blocks.clear()
+        self._words.clear()
+        self._start = self._end
+        self._from_s = self._end / SAMPLE_RATE
 
     def follow(self, event: Event) -> Iterator[Said]:
         """The stretches that are whole with this event."""
