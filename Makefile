@@ -17,7 +17,8 @@ export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo browser test test-fast lint format constraints docker clean \
-	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec bench-load bench-faults bench-soak screenshots
+	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec bench-load bench-faults bench-soak \
+	bench-assistant screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -107,6 +108,10 @@ bench-faults: $(STAMP) ## What is lost when connections, processes and clients f
 bench-soak: $(STAMP) ## Two hours of speech in one session, and 500 sessions: memory, cost and delay
 	$(BIN)/python -m benchmarks.soak --json $(OUT)/soak.json --markdown docs/faults.md --plot docs/soak.png \
 		--data $(SPEECH)/dev-00.tar
+
+bench-assistant: $(STAMP) ## How long an assistant waits for the words of a turn, by each door (half an hour)
+	$(BIN)/python -m benchmarks.assistant --json $(OUT)/assistant.json --markdown docs/assistants.md \
+		--data $(SPEECH)/test-clean-00.tar --limit 200 --longest 6 --sessions 2 --door native,deepgram,openai
 
 bench-comparison: $(STAMP) ## Against LocalAgreement and a sliding window over faster-whisper (hours)
 	$(BIN)/python -m benchmarks.comparison --json $(OUT)/comparison.json --markdown docs/accuracy.md --native \

@@ -37,7 +37,7 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError(f"{error}: pipecat is needed here, pip install 'voicewire[pipecat]'") from error
 
-# Seconds from the end of speech to the final transcript, with pipecat's own 0.2 s of silence before its VAD stops.
+# Seconds from the end of speech to the final transcript, of which pipecat's VAD waits 0.2: docs/assistants.md.
 TTFS_P99_S = 0.5
 _ENDPOINT_MS = 700
 # How long the end of a pipeline waits for the last words.
@@ -95,7 +95,7 @@ class VoicewireSTTService(STTService):
             api_key: for a server that asks for one.
             sample_rate: of the audio, 8,000 to 48,000 Hz; None is the pipeline's own.
             settings: language and delays; English and the server's defaults where they are not given.
-            ttfs_p99_latency: measured on two cores; measure your own, and pass it here.
+            ttfs_p99_latency: as measured on one core without a network; measure your own, and pass it here.
             **kwargs: for pipecat's `STTService`.
         """
         complete = self.Settings(
