@@ -85,7 +85,8 @@ def document() -> Json:
                 method: _operation(
                     f"{method}_without_handshake",
                     "The native websocket, asked for without a websocket handshake.",
-                    _refusals(Denial, 426),
+                    _refusals(Denial, 401, 403, 426),
+                    security=_WITH_KEY,
                 )
                 for method in ("get", "post")
             },
