@@ -30,8 +30,9 @@ class StreamSettings:
             so that the encoder's frames at a block's end are not blind to what follows. None: 400, but 0 where
             `commit_ms` equals `chunk_ms`.
         gate: whether silence is kept from the decoder. Off only for tests and measurements.
-        keyterms: names and terms that are likely to be said, as they are to be written: at most 100, of at most 60
-            characters each. Every one makes it a little likelier that words are heard as one.
+        keyterms: names and terms that are likely to be said, as they are to be written (in lower case also with a
+            capital): at most 100, of at most 60 characters each. Words that sound like one are heard as it more
+            readily.
     """
 
     chunk_ms: int = 300

@@ -98,7 +98,7 @@ class TermLists:
         own = sorted(here) if said else []
         others = sorted(self.rare - here)
         random.Random(key).shuffle(others)
-        return tuple(word.capitalize() for word in (own + others)[: self._count])
+        return tuple((own + others)[: self._count])
 
 
 def is_rare(word: str, tokenizer: Tokenizer) -> bool:
