@@ -2,11 +2,14 @@
 
 import asyncio
 import itertools
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,10 +25,11 @@ from voicewire.streaming.commands import Opened, Refine, Refined
 from voicewire.streaming.messages import Done, ErrorCode, RefinedMessage, Warning
 from voicewire.streaming.refiner import MOST_WAITING_S, Refiner
 from voicewire.streaming.seat import Seat
-from voicewire.streaming.server import RunningServer
+from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.stretches import BEFORE_S, BEHIND_S, Said, Stretches
 
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "client.md"
 TOLD = (
     "Printing, then, for our purpose, may be considered as the art of making books by means of movable types."
 )
@@ -343,12 +347,14 @@ def test_the_process_does_the_same_and_its_death_is_named() -> None:
         remote.hear([Stretch(samples, 0.0)])
 
 
-def test_a_client_that_asks_for_it_gets_it_before_done() -> None:
-    engine = real_engine()
-    with (
-        RunningServer(engine, ServerSettings(port=0, refine_s=60)) as server,
-        session(server, refine=True) as client,
-    ):
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with running_server(ServerSettings(refine_s=60), engine=real_engine()) as server:
+        yield server
+
+
+def test_a_client_that_asks_for_it_gets_it_before_done(server: RunningServer) -> None:
+    with session(server, refine=True) as client:
         for piece in pieces(speech(9.0).tobytes(), 9600):
             client.send(piece)
         client.send('{"type": "close"}')
@@ -359,6 +365,15 @@ def test_a_client_that_asks_for_it_gets_it_before_done() -> None:
     assert count_errors(TOLD, " ".join(message["text"] for message in refined)).errors <= 1
     words = [one for message in messages if message["type"] == "transcript" for one in message["words"]]
     assert refined[0]["start"] == words[0]["start"]
-    assert [message["seq"] for message in messages if "seq" in message] == list(
-        range(1, messages[-2]["seq"] + 1)
-    )
+    numbers = [message["seq"] for message in messages if "seq" in message]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_the_document_s_example_does_what_it_says(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = re.findall(r"^```python refine\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    soundfile.write(tmp_path / "talk.wav", speech(9.0), SAMPLE_RATE)
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace("ws://127.0.0.1:8765", server.url), {})
+    assert "movable types" in capsys.readouterr().out
