@@ -4,24 +4,17 @@ Two threads of one process that run a BatchTranscriber each do 1.5 times the wor
 much. This side imports no torch; worker.py is the other one.
 """
 
-import os
-import socket
-import subprocess
-import sys
-import weakref
-from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voicewire.asr.child import Child
 from voicewire.asr.effort import Effort
-from voicewire.asr.errors import AudioError, RecogniserLostError
+from voicewire.asr.errors import AudioError
 from voicewire.asr.events import Event
 from voicewire.asr.identity import Identity
 from voicewire.asr.settings import FRAME_SAMPLES, StreamSettings
-
-_LEAVING_S = 2.0  # that a process has to end by itself
 
 
 class Call(NamedTuple):
@@ -64,14 +57,12 @@ class RemoteTranscriber:
         model_name, identity, capacity, state_bytes_per_slot, stage_seconds: as BatchTranscriber's.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: Connection) -> None:
-        self._process = process
-        self._connection = connection
+    def __init__(self, child: Child, facts: Facts) -> None:
+        self._child = child
+        self._facts = facts
         self._unsent: list[Call] = []
         self._backlogs: dict[int, int] = {}
         self.stage_seconds: dict[str, float] = {}
-        # However the recogniser is let go, its process ends.
-        self._end = weakref.finalize(self, _end, process, connection)
 
     @classmethod
     def load(
@@ -85,17 +76,7 @@ class RemoteTranscriber:
         threads: int = 1,
     ) -> "RemoteTranscriber":
         """As `BatchTranscriber.load`, in a new process. Raises what that raises."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            # -P: a file of the folder where the server was started must not stand in for a module
-            command = [sys.executable, "-P", "-m", "voicewire.asr.worker", str(theirs.fileno())]
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            )
-        remote = cls(process, Connection(ours.detach()))
+        child = Child("voicewire.asr.worker", threads=threads)
         loading = {
             "slots": slots,
             "adapter": str(adapter),
@@ -103,10 +84,7 @@ class RemoteTranscriber:
             "precision": precision,
             "threads": threads,
         }
-        remote._facts = remote._ask("load", model, loading)
-        return remote
-
-    _facts: Facts
+        return cls(child, child.ask(Asked([], Call("load", (model, loading)))))
 
     @property
     def model_name(self) -> str:
@@ -179,7 +157,7 @@ class RemoteTranscriber:
 
     def shut(self) -> None:
         """Ends the process, and forgets its streams."""
-        self._end()
+        self._child.end()
 
     # ---- the way there and back
 
@@ -188,26 +166,5 @@ class RemoteTranscriber:
         self._unsent.append(Call(method, given))
 
     def _ask(self, method: str, *given: Any) -> Any:
-        asked = Asked(self._unsent, Call(method, given))
-        self._unsent = []
-        try:
-            self._connection.send(asked)
-            answer = self._connection.recv()
-        except (EOFError, OSError) as error:
-            self._end()
-            raise RecogniserLostError(
-                f"the recogniser's process is gone (exit status {self._process.returncode})"
-            ) from error
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:
-    """A worker ends when nobody is at the other end; one that does not is made to."""
-    connection.close()
-    try:
-        process.wait(_LEAVING_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        unsent, self._unsent = self._unsent, []
+        return self._child.ask(Asked(unsent, Call(method, given)))

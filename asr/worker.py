@@ -1,46 +1,24 @@
-"""The process of a RemoteTranscriber: does what it is asked over a socket, until nobody is at the other end.
+"""The process of a RemoteTranscriber: python -m voicewire.asr.worker FD"""
 
-    python -m voicewire.asr.worker FD
-
-Both ends are one program, on one machine, joined by a pair of sockets without a name, so what comes is unpickled.
-"""
-
-import signal
-import sys
-import traceback
-from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import Any
 
 from voicewire.asr.batch import BatchTranscriber
-from voicewire.asr.errors import AsrError
+from voicewire.asr.child import answer_parent
 from voicewire.asr.remote import Asked, Call, Facts, Stepped
 
 
 class Worker:
     """One recogniser and what is done with it."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
         self._transcriber: BatchTranscriber | None = None
         self._open: set[int] = set()
 
-    def run(self) -> None:
-        """Answers until the other end is closed."""
-        with suppress(EOFError, OSError):
-            while True:
-                self._connection.send(self._answer(self._connection.recv()))
-
-    def _answer(self, asked: Asked) -> Any:
-        try:
-            for call in asked.before:
-                self._do(call)
-            return self._do(asked.call)
-        except AsrError as error:
-            return error
-        except Exception as error:
-            # Not every exception can be sent, nor its traceback.
-            return RuntimeError(f"{error}\n{traceback.format_exc()}")
+    def answer(self, asked: Asked) -> Any:
+        """What was asked last; what was told before it is done first."""
+        for call in asked.before:
+            self._do(call)
+        return self._do(asked.call)
 
     def _do(self, call: Call) -> Any:
         if call.method == "load":
@@ -65,12 +43,5 @@ class Worker:
         return Stepped(events, backlogs, dict(transcriber.stage_seconds))
 
 
-def main() -> None:
-    """Whoever started the process ends it; a signal to the whole group is for him."""
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, signal.SIG_IGN)
-    Worker(Connection(int(sys.argv[1]))).run()
-
-
 if __name__ == "__main__":
-    main()
+    answer_parent(Worker().answer)

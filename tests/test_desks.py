@@ -115,7 +115,7 @@ async def test_real_ones_have_processes_of_their_own_and_one_that_dies_is_replac
     desk = doomed.seat.recogniser
     recogniser = next(one._recogniser for one in engine._desks if one is desk)
     assert isinstance(recogniser, RemoteTranscriber)
-    os.kill(recogniser._process.pid, signal.SIGKILL)
+    os.kill(recogniser._child.process.pid, signal.SIGKILL)
     flush(doomed, audio, "b")
     assert (await doomed.failure()).code == ErrorCode.INTERNAL
     flush(other, audio[32_000:], "b")

@@ -90,7 +90,7 @@ def test_weights_that_are_missing_are_told_of_and_leave_no_process() -> None:
 def test_a_process_that_is_killed_is_lost_for_good_and_at_once() -> None:
     remote = RemoteTranscriber.load("tiny.en", **LOADING)
     slot = remote.open(StreamSettings())
-    os.kill(remote._process.pid, signal.SIGKILL)
+    os.kill(remote._child.process.pid, signal.SIGKILL)
     for _ in range(2):
         with pytest.raises(RecogniserLostError, match="exit status -9"):
             remote.step()
@@ -103,7 +103,7 @@ def test_a_process_heeds_no_signal_and_ends_with_who_started_it() -> None:
     code = (
         "import sys, time; from voicewire.asr.remote import RemoteTranscriber;"
         f"remote = RemoteTranscriber.load('tiny.en', **{LOADING!r});"
-        "print(remote._process.pid, flush=True); time.sleep(60)"
+        "print(remote._child.process.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
