@@ -53,13 +53,14 @@ def serve(
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Threads that the sessions are dealt out to; one for each core where not given."
+            min=1, help="Processors that share the sessions; every one of the machine where not given."
         ),
     ] = None,
     max_sessions: Annotated[
         str | None,
         typer.Option(
-            metavar="N|auto", help="Sessions at one time; auto measures what the machine carries.  [default: 8]"
+            metavar="N|auto",
+            help="Sessions at one time; auto measures what the machine carries.  [default: 8]",
         ),
     ] = None,
     codec: Annotated[
