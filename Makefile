@@ -16,7 +16,7 @@ JOBS ?= 2
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo browser test test-fast lint format constraints docker clean \
+.PHONY: help install demo browser test test-fast lint format constraints docs docker clean \
 	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec bench-load bench-faults bench-soak \
 	bench-assistant screenshots
 
@@ -64,12 +64,13 @@ $(HOUSE): $(STAMP)
 	@for room in $(ROOMS); do ln -sfn "$(CURDIR)/$$room" $(HOUSE)/voicewire/$$room; done
 	@touch $@
 
-lint: $(STAMP) $(HOUSE) ## ruff, mypy, the arrows between rooms, the Dockerfile
+lint: $(STAMP) $(HOUSE) ## ruff, mypy, the arrows between rooms, the documents, the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd $(HOUSE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache \
 		$(addprefix -p voicewire.,$(ROOMS))
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@if test -x $(BIN)/hadolint; then echo hadolint Dockerfile; $(BIN)/hadolint Dockerfile; \
 		else echo 'hadolint: no build of it for this platform, Dockerfile not checked'; fi
 
@@ -125,6 +126,9 @@ bench-codec: $(STAMP) ## Quality and speed of the codecs beside Opus (hours; LYR
 		--data $(SPEECH)/test-clean-00.tar $(SPEECH)/test-other-00.tar
 	$(BIN)/python -m benchmarks.codec_speed --json $(OUT)/codec_speed.json --markdown docs/codec.md \
 		$(if $(LYRA),--weights lyra_v2=$(LYRA)) --data $(SPEECH)/test-clean-00.tar
+
+docs: $(STAMP) ## The documentation as a site, in build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 screenshots: $(STAMP) browser ## Pictures of the captions page for the documents
 	$(BIN)/python -m benchmarks.screenshots --output docs/page

@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -21,26 +24,55 @@ def bare_site() -> Path:
     (folder / "voicewire").mkdir()
     for room in ROOMS:
         (folder / "voicewire" / room).symlink_to(ROOT / room)
-    found: dict[str, Distribution] = {}
-    wanted = ["voicewire"]
-    while wanted:
-        name = wanted.pop()
-        if name not in found:
-            found[name] = distribution(name)
-            wanted += needs(found[name])
-    del found["voicewire"]
-    for package in found.values():
-        for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
-            link = folder / top
-            if not link.exists() and not top.startswith("__editable__"):
-                link.symlink_to(Path(str(package.locate_file(top))))
+    link_packages(folder, ["voicewire"])
     return folder
 
 
-def needs(package: Distribution) -> list[str]:
-    """The names of what a package needs without any of its extras."""
+def link_packages(folder: Path, requirements: Iterable[str]) -> None:
+    """Links all that these need, without voicewire itself, from where the tests have it.
+
+    What is not installed is left out: `make install` does without some packages that others ask for.
+    """
+    waiting = [Requirement(one) for one in requirements]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        requirement = waiting.pop()
+        known = (requirement.name, frozenset(requirement.extras))
+        if known in seen:
+            continue
+        seen.add(known)
+        if requirement.name == "voicewire":
+            waiting += our_needs(requirement.extras)
+            continue
+        with suppress(PackageNotFoundError):
+            package = distribution(requirement.name)
+            link(package, folder)
+            waiting += needs(package, requirement.extras)
+
+
+def our_needs(extras: Iterable[str]) -> list[Requirement]:
+    """From where they are written: what is installed may have been so before the last one was added."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
+    return [Requirement(one) for group in wanted for one in group]
+
+
+def link(package: Distribution, folder: Path) -> None:
+    for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
+        target = folder / top
+        if not target.exists() and not top.startswith("__editable__"):
+            target.symlink_to(Path(str(package.locate_file(top))))
+
+
+def needs(package: Distribution, extras: Iterable[str] = ()) -> list[Requirement]:
+    """What a package needs with some of its extras."""
     requirements = map(Requirement, package.requires or ())
-    return [one.name for one in requirements if not one.marker or one.marker.evaluate({"extra": ""})]
+    wanted = ("", *extras)
+    return [
+        one
+        for one in requirements
+        if not one.marker or any(one.marker.evaluate({"extra": extra}) for extra in wanted)
+    ]
 
 
 def run_bare(

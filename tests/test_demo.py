@@ -71,3 +71,12 @@ def test_a_demo_that_cannot_run_fails() -> None:
     assert result.returncode == 1
     assert "enormous" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_clip_can_be_kept(tmp_path: Path) -> None:
+    result = demo("--save", str(tmp_path / "talk.wav"))
+    assert result.returncode == 0, result.stderr
+    assert soundfile.info(tmp_path / "talk.wav").duration == pytest.approx(soundfile.info(CLIP).duration)
+    nowhere = demo("--save", str(tmp_path / "nowhere" / "talk.wav"))
+    assert nowhere.returncode == 1
+    assert "cannot be written" in nowhere.stderr

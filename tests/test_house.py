@@ -144,26 +144,7 @@ def test_the_repository_speaks_of_the_product_alone(what: str) -> None:
 
 def test_a_wheel_holds_every_module_and_what_belongs_to_it(tmp_path: Path) -> None:
     """The editable install of a developer would never notice what a wheel lacks."""
-    source = tmp_path / "source"
-    for path in tracked_files():
-        copy = source / path.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-    ]
-    result = subprocess.run(
-        [*build, "--wheel-dir", tmp_path, source], capture_output=True, text=True, timeout=240
-    )
-    assert result.returncode == 0, result.stderr
-    [wheel] = tmp_path.glob("*.whl")
+    wheel = wheel_of_the_repository(tmp_path)
     held = set(zipfile.ZipFile(wheel).namelist())
     wanted = {
         f"voicewire/{path.relative_to(ROOT).as_posix()}"
@@ -172,6 +153,21 @@ def test_a_wheel_holds_every_module_and_what_belongs_to_it(tmp_path: Path) -> No
     }
     assert wanted <= held
     assert not {name for name in held if name.startswith(("tests/", "benchmarks/", "asr/", "codecs/"))}
+
+
+def wheel_of_the_repository(folder: Path) -> Path:
+    """A wheel of what is tracked, and of nothing else that lies about."""
+    source = folder / "source"
+    for path in tracked_files():
+        copy = source / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
+    command = [sys.executable, "-m", "pip", "wheel", *options, str(source)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    [wheel] = folder.glob("*.whl")
+    return wheel
 
 
 def test_the_recogniser_s_names_load_when_they_are_asked_for() -> None:

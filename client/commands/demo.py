@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Annotated, Any
 
+import soundfile
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -43,6 +45,9 @@ def demo(
     threads: ThreadsOption = None,
     chunk_ms: ChunkOption = None,
     commit_ms: CommitOption = None,
+    save: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write the clip to this WAV file, and do no more.")
+    ] = None,
 ) -> None:
     """Serve and caption a clip of real speech, and show each word's delay.
 
@@ -54,8 +59,15 @@ def demo(
 
         voicewire demo
         voicewire demo --chunk-ms 100 --commit-ms 600
+        voicewire demo --save talk.wav                     # something to try the other commands on
     """
     console = Console()
+    clips = files("voicewire.client") / "clips"
+    if save is not None:
+        with as_file(clips / f"{CLIP}.opus") as path:
+            write_wav(path, save)
+        console.print(f"{save}: 24 s of speech", highlight=False)
+        return
     flags = {
         "host": "127.0.0.1",
         "model": model,
@@ -65,7 +77,6 @@ def demo(
         "threads": threads,
         "max_sessions": 1,
     }
-    clips = files("voicewire.client") / "clips"
     with ExitStack() as stack:
         path = stack.enter_context(as_file(clips / f"{CLIP}.opus"))
         with console.status(f"loading Whisper {model}"):
@@ -82,6 +93,15 @@ def demo(
     )
     console.print(word_table(words))
     console.print(summary_table(words))
+
+
+def write_wav(recording: Path, target: Path) -> None:
+    """A recording as a WAV file of 16 bits, at its own rate. Raises CommandError where it cannot be written."""
+    samples, rate = soundfile.read(recording, dtype="int16")
+    try:
+        soundfile.write(target, samples, rate, format="WAV")
+    except soundfile.LibsndfileError as error:
+        raise CommandError(f"{target} cannot be written: {error.error_string}") from error
 
 
 @contextmanager
