@@ -1,4 +1,4 @@
-"""Codec tokens over real sockets, with the real recogniser and client, Lyra and a codec of words: out, in, both."""
+"""Codec tokens over real sockets, with the real recogniser and client, Lyra and a codec of words: out and in."""
 
 import asyncio
 import re
