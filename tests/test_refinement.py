@@ -342,7 +342,7 @@ def test_the_process_does_the_same_and_its_death_is_named() -> None:
     samples = speech(4.0).astype(np.float32) / 32_768
     (words,) = remote.hear([Stretch(samples, 0.0)])
     assert text_of(words).startswith("Printing")
-    remote._process.kill()
+    remote._child.process.kill()
     with pytest.raises(Exception, match="gone"):
         remote.hear([Stretch(samples, 0.0)])
 
