@@ -337,7 +337,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--clients", type=int, default=4, help="at one time; default %(default)s")
     parser.add_argument("--seconds", type=float, default=12.0, help="of a clip; default %(default)s")
     parser.add_argument("--pace", type=float, default=2.0, help="times speech; default %(default)s")
-    parser.add_argument("--deaf-s", type=float, default=120.0, help="without reading; default %(default)s")
+    parser.add_argument("--deaf-s", type=float, default=60.0, help="without reading; default %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default %(default)s")
     return parser.parse_args(arguments)
 
@@ -346,15 +346,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments)
     console = wide_console()
     speakers = _speakers(args)
-    outcomes = []
+    machine = this_machine()
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    outcomes: list[Outcome] = []
     for name in args.only or FAULTS:
         with nullcontext("") if name in _OWN else served(_OPTIONS) as base:
             outcomes.append(FAULTS[name](f"{base}/v1/stream", speakers, args))
         console.print(outcomes[-1])
-    machine = this_machine()
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    rows = [asdict(outcome) for outcome in outcomes]
-    args.json.write_text(json.dumps({"machine": asdict(machine), "faults": rows}, indent=2) + "\n")
+        rows = [asdict(outcome) for outcome in outcomes]
+        args.json.write_text(json.dumps({"machine": asdict(machine), "faults": rows}, indent=2) + "\n")
     if args.markdown:
         replace_section(args.markdown, "faults", report(outcomes, machine))
 

@@ -25,7 +25,7 @@ _MESSAGES: tuple[dict[str, Any], ...] = (
 _ODD: tuple[Any, ...] = (
     None, True, -1, 0, 2**63, 1e308, float("nan"), "", "\0", "pcm", "x" * 5000, [], {}, [[[[]]]], {"type": "a"},
 )  # fmt: skip
-_PATIENCE_S = 0.05
+_PATIENCE_S = 0.01
 
 
 class Fuzzer:

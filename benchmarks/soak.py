@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -65,9 +65,15 @@ class Sample:
 
 
 class Observer:
-    """Watches the server's process; each `note` is a sample of what came since the one before."""
+    """Watches the server's process; each `note` is a sample of what came since the one before, given to `keep`.
 
-    def __init__(self, server: psutil.Process, part: str) -> None:
+    Attributes:
+        count: of samples.
+    """
+
+    def __init__(self, server: psutil.Process, part: str, keep: Callable[[Sample], None]) -> None:
+        self.count = 0
+        self._keep = keep
         self._server = server
         self._part = part
         self._until_s = 0.0
@@ -80,7 +86,7 @@ class Observer:
         if isinstance(event, TranscriptMessage):
             self.delays_s += [round(word.emitted - word.end, 3) for word in event.words]
 
-    def note(self, until_s: float) -> Sample:
+    def note(self, until_s: float) -> None:
         """The stretch that ends at so many seconds of audio."""
         busy_s, now = self._now()
         audio_s = until_s - self._until_s
@@ -96,7 +102,8 @@ class Observer:
         )
         self._busy_s, self._began, self._until_s = busy_s, now, until_s
         self.delays_s, self.waits_s = [], []
-        return sample
+        self.count += 1
+        self._keep(sample)
 
     def _now(self) -> tuple[float, float]:
         times = self._server.cpu_times()
@@ -115,9 +122,8 @@ def speech_without_end(paths: Sequence[Path], seed: int) -> Iterator[np.ndarray]
 
 async def one_session(
     url: str, speech: Iterator[np.ndarray], hours: float, every_s: float, observer: Observer
-) -> list[Sample]:
+) -> None:
     """Hours of audio through one session, with a sample every so many seconds of it."""
-    samples: list[Sample] = []
     sent_s, processed_s = 0.0, 0.0
 
     async def source() -> AsyncIterator[bytes]:
@@ -134,16 +140,14 @@ async def one_session(
             observer.see(event)
             if isinstance(event, TranscriptMessage):
                 processed_s = event.audio_processed
-            if processed_s >= (len(samples) + 1) * every_s:
-                samples.append(observer.note(processed_s))
-    return samples
+            if processed_s >= (observer.count + 1) * every_s:
+                observer.note(processed_s)
 
 
 async def many_sessions(
     url: str, speech: Iterator[np.ndarray], most: int, every: int, observer: Observer
-) -> list[Sample]:
+) -> None:
     """Sessions of a clip each, one after another, with a sample for every so many of them."""
-    samples: list[Sample] = []
     audio_s = 0.0
     for number in range(1, most + 1):
         clip = next(speech)
@@ -156,8 +160,13 @@ async def many_sessions(
                 observer.see(event)
         audio_s += done.totals.audio_s
         if number % every == 0:
-            samples.append(observer.note(audio_s))
-    return samples
+            observer.note(audio_s)
+
+
+def summaries(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """What each part came to."""
+    names = dict.fromkeys(sample.part for sample in samples)
+    return [summary([sample for sample in samples if sample.part == name]) for name in names]
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -211,22 +220,20 @@ def report(parts: Sequence[dict[str, Any]], machine: Machine) -> str:
     return f"{markdown_table(_HEADINGS, rows, left=1)}\n{machine}\n"
 
 
-def soak(args: argparse.Namespace) -> list[Sample]:
+def soak(args: argparse.Namespace, keep: Callable[[Sample], None]) -> None:
     """Runs both parts against one server."""
     speech = speech_without_end(args.data, seed=0)
-    samples: list[Sample] = []
     options = ["--threads", str(args.threads), "--set", "session_s=86400", "--max-sessions", "4"]
     with served(options) as url:
         server = psutil.Process().children()[-1]
         if args.hours > 0:
-            observer = Observer(server, "one session")
+            observer = Observer(server, "one session", keep)
             every_s = args.hours * 3600 / args.samples
-            samples += asyncio.run(one_session(url, speech, args.hours, every_s, observer))
+            asyncio.run(one_session(url, speech, args.hours, every_s, observer))
         if args.sessions > 0:
-            observer = Observer(server, "many sessions")
+            observer = Observer(server, "many sessions", keep)
             every = max(1, args.sessions // args.samples)
-            samples += asyncio.run(many_sessions(url, speech, args.sessions, every, observer))
-    return samples
+            asyncio.run(many_sessions(url, speech, args.sessions, every, observer))
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -250,14 +257,22 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments)
-    samples = soak(args)
-    names = dict.fromkeys(sample.part for sample in samples)
-    parts = [summary([sample for sample in samples if sample.part == name]) for name in names]
     machine = this_machine()
+    samples: list[Sample] = []
+
+    def keep(sample: Sample) -> None:
+        """What there is so far is in the file, should this end before its time."""
+        samples.append(sample)
+        outcome = {
+            "machine": asdict(machine),
+            "parts": summaries(samples),
+            "samples": list(map(asdict, samples)),
+        }
+        args.json.write_text(json.dumps(outcome) + "\n")
+
     args.json.parent.mkdir(parents=True, exist_ok=True)
-    outcome = {"machine": asdict(machine), "parts": parts, "samples": [asdict(sample) for sample in samples]}
-    args.json.write_text(json.dumps(outcome) + "\n")
-    text = report(parts, machine)
+    soak(args, keep)
+    text = report(summaries(samples), machine)
     wide_console().print(text)
     if args.markdown:
         replace_section(args.markdown, "soak", text)

@@ -1,6 +1,6 @@
 """What a session asks of the engine, and what the engine reports to it: the two small languages between them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from voicewire.asr.events import Event, Word
@@ -156,10 +156,16 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The stream's events, in order, and how many of its samples the recogniser has looked at."""
+    """The stream's events, in order, and how many of its samples the recogniser has looked at.
+
+    Attributes:
+        turn_s, sessions: how long the step took that brought them, and how many took part in it.
+    """
 
     events: tuple[Event, ...]
     processed_samples: int
+    turn_s: float = field(default=0.0, compare=False)
+    sessions: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from voicewire.asr.identity import Identity
+from voicewire.streaming.errors import FolderError
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.tape import Head, Tape
@@ -36,7 +37,7 @@ class Deck:
         settings: the folder, which is made, and the bounds; without a folder nothing is recorded.
         source: what makes the words.
 
-    Raises OSError where the folder cannot be made.
+    Raises FolderError where the folder cannot be made.
     """
 
     def __init__(self, settings: ServerSettings, source: Source) -> None:
@@ -45,7 +46,12 @@ class Deck:
         self._source = source
         self._left_bytes = settings.record_total_bytes
         if self._folder is not None:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise FolderError(
+                    f"sessions cannot be recorded in {self._folder}: {error.strerror}"
+                ) from error
             log.warning("recording", folder=str(self._folder), bytes=self._left_bytes)
 
     def tape(self, session_id: str, clock: Callable[[], float]) -> Tape:

@@ -27,6 +27,10 @@ class ParameterError(StreamingError, ValueError):
         self.name = name
 
 
+class FolderError(StreamingError):
+    """A folder that the operator named, and that cannot be used."""
+
+
 class TapeError(StreamingError, ValueError):
     """A recording of a session that cannot be read, or not be played here."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from voicewire.streaming.errors import HandoverError
+from voicewire.streaming.errors import FolderError, HandoverError
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.saved_session import SavedSession
 
@@ -47,14 +47,17 @@ class Handover:
         folder: made where it is not there, for its owner alone.
         good_for_s: older parcels are thrown away: their clients have given up.
 
-    Raises OSError where the folder or its key cannot be made or read.
+    Raises FolderError where the folder or its key cannot be made or read.
     """
 
     def __init__(self, folder: Path, good_for_s: float) -> None:
         self._folder = folder
         self._good_for_s = good_for_s
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._key = _key(folder / _KEY_FILE)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._key = _key(folder / _KEY_FILE)
+        except OSError as error:
+            raise FolderError(f"sessions cannot be handed over in {folder}: {error.strerror}") from error
 
     def put(self, parcel: Parcel) -> None:
         """Writes one. Raises OSError."""

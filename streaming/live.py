@@ -21,6 +21,7 @@ from voicewire.streaming.saved_session import SavedSession
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.settings import ServerSettings
 from voicewire.streaming.tape import Tape
+from voicewire.streaming.traces import SessionTrace, Traces
 
 log = get_logger(__name__)
 
@@ -38,6 +39,7 @@ class LiveSession:
         drop: called where a client does not read its last messages in time; it has to end the connection.
         metrics: where it is measured.
         deck: where it is recorded, if it is.
+        traces: where its stages are traced, if they are.
 
     Attributes:
         token: who has it may go on with the session over another connection.
@@ -51,6 +53,7 @@ class LiveSession:
         drop: Callable[[], None] = lambda: None,
         metrics: Metrics | None = None,
         deck: Deck | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._settings = settings
         self._model, self._codecs = model, codecs
@@ -73,6 +76,8 @@ class LiveSession:
         self._meter = SessionMeter(metrics or Metrics())
         self._deck = deck
         self._tape = Tape(None)
+        self._traces = traces or Traces("")
+        self._trace = SessionTrace(None, "")
         self._key: str | None = None
         self._keep: Callable[[Parcel], None] | None = None
         self._handed_over = False
@@ -122,6 +127,7 @@ class LiveSession:
         if visitor is not None:
             self._key, self._allowance = visitor.name, visitor.allowance
             self._log = self._log.bind(key=visitor.name)
+        self._trace = self._traces.session(self.session_id)
         self._log.info("session_began")
         self._meter.began()
         self._carry_out(())
@@ -138,6 +144,7 @@ class LiveSession:
         code = self._session.ended_with or (DONE if self._session.done else left)
         seconds = self._loop.time() - self._began
         self._tape.end(code)
+        self._trace.ended(code, self._session.received_s, self._session.words)
         self._meter.ended(code, seconds)
         self._log.info(
             "session_ended",
@@ -227,9 +234,12 @@ class LiveSession:
 
     def take_report(self, report: Report) -> None:
         """What the engine reports of this session."""
+        if self.closed:
+            return
         if isinstance(report, Parked):
             self._parked(report.state)
-        elif not self.closed:
+        else:
+            self._trace.told(report)
             self._meter.told(report, self._session.received_s, self._loop.time())
             if isinstance(report, Eased):
                 self._tape.eased(report.rung, report.from_samples)
@@ -306,6 +316,7 @@ class LiveSession:
 
     def _carry_out(self, commands: Sequence[Command]) -> None:
         """Does what follows from anything that the session has taken in."""
+        self._trace.asked(commands)
         self._meter.asked(commands, self._session.received_s, self._loop.time())
         if self._seat is not None:
             for command in commands:

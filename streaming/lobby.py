@@ -24,6 +24,7 @@ from voicewire.streaming.porter import STATUS, Porter
 from voicewire.streaming.resumption import Resumption
 from voicewire.streaming.seat import Seat
 from voicewire.streaming.settings import ServerSettings
+from voicewire.streaming.traces import Traces
 from voicewire.streaming.transport import abort
 
 log = get_logger(__name__)
@@ -47,6 +48,7 @@ class Lobby:
         self._metrics = engine.metrics
         self._porter = Porter(settings)
         self._deck = Deck(settings, engine)
+        self._traces = Traces(settings.traces)
         self._settings = settings
         self._sessions: set[LiveSession] = set()
         self._resumption = Resumption(settings)
@@ -81,7 +83,9 @@ class Lobby:
         if start_within_s is not None:
             settings = settings.model_copy(update={"handshake_s": start_within_s})
         engine = self._engine
-        return LiveSession(settings, engine.model_name, engine.codecs, drop, self._metrics, self._deck)
+        return LiveSession(
+            settings, engine.model_name, engine.codecs, drop, self._metrics, self._deck, self._traces
+        )
 
     @contextlib.contextmanager
     def seated(self, live: LiveSession, headers: Mapping[str, str]) -> Iterator[None]:
@@ -201,6 +205,10 @@ class Lobby:
                 live.hand_over(self._handover.put)
             else:
                 live.shut_down()
+
+    def shut(self) -> None:
+        """Everyone is out."""
+        self._traces.shut()
 
     def dismiss(self) -> None:
         """Waits no longer for those whose connection was lost."""

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 
 from voicewire.asr.errors import AsrError, RecogniserLostError, SettingsError
@@ -295,11 +296,11 @@ class RecogniserDesk:
         try:
             self.overload.obey(self._recogniser, self._open)
             results = self._recogniser.step()
+            took_s = time.perf_counter() - began
             if results:
-                seconds = time.perf_counter() - began
-                self._meter.stepped(seconds, len(results), self._recogniser.stage_seconds)
+                self._meter.stepped(took_s, len(results), self._recogniser.stage_seconds)
             reports = [
-                (seat, report)
+                (seat, replace(report, turn_s=took_s, sessions=len(results)))
                 for slot, seat in self._open.items()
                 if (report := self._progress(self._recogniser, slot, seat, results.get(slot, [])))
             ]

@@ -250,3 +250,4 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0.02)
         self._lobby.dismiss()
         await super().shutdown(sockets)
+        await asyncio.to_thread(self._lobby.shut)

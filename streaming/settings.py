@@ -50,12 +50,13 @@ class ServerSettings(BaseSettings):
         adapter: `default`, `none`, or the path of an adapter.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `float32` or `bfloat16`.
-        threads: the sessions are dealt out to so many threads; None: as many as torch would use.
+        threads: the sessions are dealt out to so many recognisers, each with a processor; None: one for each core.
         chunk_ms, commit_ms: what a session gets whose `start` names none.
         codecs: those to load: names, `auto` (lyra_v2 where its weights are in the cache) or `none`.
         vosk, wyoming: `[HOST:]PORT` for clients of these protocols; nothing where there is to be no such port.
         page: whether the captions page is served at `/`, where the program that serves brings one.
         metrics: whether `/metrics` is served.
+        traces: where OpenTelemetry spans of each session's stages go, OTLP over HTTP; empty makes none.
         stall_s: seconds that one turn of the engine may take before `/healthz` gives the process up.
         overload_s: seconds of audio that a session which sends at the pace of speech may be behind; before that,
             less is done for all, and then the youngest are ended. 0 lets it be.
@@ -114,6 +115,7 @@ class ServerSettings(BaseSettings):
     wyoming: Annotated[str, Field(pattern=_ADDRESS)] = ""
     page: bool = True
     metrics: bool = True
+    traces: str = ""
     stall_s: Seconds = 30.0
     overload_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     api_keys: Path | None = None

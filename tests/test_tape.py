@@ -145,6 +145,16 @@ def test_what_is_damaged_or_cut_off_is_named(recorder: RunningServer, tmp_path: 
     assert "cannot be read" in CliRunner().invoke(app, ["replay", str(tmp_path / "nothing")]).stderr
 
 
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for setting in ("record", "handover"):
+        answer = CliRunner().invoke(
+            app, ["serve", "--port", "0", f"--{setting}", str(tmp_path / "file" / "x")]
+        )
+        assert answer.exit_code == 1
+        assert f"{tmp_path / 'file' / 'x'}: Not a directory" in answer.stderr.replace("\n", " ")
+
+
 def test_a_full_tape_says_so_and_the_session_goes_on(tmp_path: Path) -> None:
     settings = ServerSettings(record=tmp_path, record_session_bytes=100_000, overload_s=0)
     with running_server(settings, engine=real_engine()) as server:
