@@ -3,7 +3,7 @@
     python -m benchmarks.semantic --data TAR... [--limit N] --json OUT [--markdown FILE]
 
 Three ways through the same clips: the audio itself (as a stream of 300:1200), the encoder's features without
-quantising, and the tokens of each codec at each of its bitrates; each clip is a stream of its own that is flushed.
+quantising, and the tokens at each bitrate; each clip is a stream of its own that is flushed.
 Differences are against the features. Besides: how evenly each codebook is used (perplexity, of 1024), and what
 encoding costs (processor time over the audio's length).
 """
@@ -11,7 +11,7 @@ encoding costs (processor time over the audio's length).
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,9 @@ from voicewire.asr.settings import FRAME_SAMPLES, StreamSettings
 from voicewire.asr.transcriber import BatchTranscriber
 from voicewire.codecs import Heard
 from voicewire.codecs.bitrate import kbps
-from voicewire.codecs.whisper_semantic import WhisperSemantic, load
+from voicewire.codecs.whisper_semantic import load
 
 SETTINGS = StreamSettings(interim=False)
-Feed = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,40 +47,41 @@ class Way:
 
 
 class SemanticRun:
-    """The codecs, and the recogniser that reads for them."""
+    """The codec, and the recogniser that reads for it."""
 
     def __init__(self, threads: int | None) -> None:
         self.transcriber = BatchTranscriber.load(slots=1, threads=threads)
-        self.codecs = [load(transcriber=self.transcriber)]
+        self.codec = load(transcriber=self.transcriber)
         self._features = self.transcriber.feature_source.streams(1)
         self._slot = self._features.open()
-        self._busy_s: dict[str, float] = {}
+        self._busy_s = 0.0
 
     def judge(self, clips: Sequence[Clip]) -> dict[str, Any]:
-        """Figures of all ways through the clips, and of each codec."""
+        """Figures of all ways through the clips, and of the codec."""
         found: dict[str, list[WordErrors]] = {}
-        uses = {codec.name: np.zeros((codec.codebooks, 2**codec.bits)) for codec in self.codecs}
+        uses = np.zeros((self.codec.codebooks, 2**self.codec.bits))
+        self._busy_s = 0.0
         for clip in track(clips, description=clips[0].tar):
             for name, text in self._texts(clip, uses).items():
                 found.setdefault(name, []).append(count_errors(clip.text, text))
         audio_s = sum(clip.duration for clip in clips)
         return {
             "ways": figures([Way(name, errors) for name, errors in found.items()]),
-            "perplexity": {name: [_perplexity(row) for row in rows] for name, rows in uses.items()},
-            "encoding": {name: self._busy_s.pop(name) / audio_s for name in uses},
+            "perplexity": [_perplexity(row) for row in uses],
+            "encoding": self._busy_s / audio_s,
         }
 
-    def _texts(self, clip: Clip, uses: dict[str, np.ndarray]) -> dict[str, str]:
+    def _texts(self, clip: Clip, uses: np.ndarray) -> dict[str, str]:
+        """By the name of the way; counts how often each code was used, shape = (codebooks, codes)."""
         texts = {"audio": self._hear(clip), "features": self._read(self._heard(clip))}
-        for codec in self.codecs:
-            began = time.process_time()
-            tokens = codec.encode(clip.samples)
-            self._busy_s[codec.name] = self._busy_s.get(codec.name, 0.0) + time.process_time() - began
-            for row, codes in zip(uses[codec.name], tokens.codes.T, strict=True):
-                np.add.at(row, codes, 1)
-            for count in codec.choices:
-                fewer = replace(tokens, codebooks=count, codes=tokens.codes[:, :count])
-                texts[_name(codec, count)] = self._read(codec.read(fewer))
+        began = time.process_time()
+        tokens = self.codec.encode(clip.samples)
+        self._busy_s += time.process_time() - began
+        for row, codes in zip(uses, tokens.codes.T, strict=True):
+            np.add.at(row, codes, 1)
+        for count in self.codec.choices:
+            fewer = replace(tokens, codebooks=count, codes=tokens.codes[:, :count])
+            texts[f"{kbps(self.codec, count):g} kbit/s"] = self._read(self.codec.read(fewer))
         return texts
 
     def _hear(self, clip: Clip) -> str:
@@ -90,7 +90,7 @@ class SemanticRun:
         return self._text(slot)
 
     def _heard(self, clip: Clip) -> Heard:
-        """The features that the codecs quantise; only a quantiser says where nobody speaks."""
+        """The features that are quantised; only a quantiser says where nobody speaks."""
         whole = [self._features.push(self._slot, clip.samples), self._features.flush(self._slot)]
         features = np.concatenate(whole)[: -(-len(clip.samples) // FRAME_SAMPLES)]
         return Heard(features, np.ones(len(features), np.float32))
@@ -109,10 +109,6 @@ class SemanticRun:
                     text += "".join(word.text for word in event.words)
         self.transcriber.close(slot)
         return text
-
-
-def _name(codec: WhisperSemantic, codebooks: int) -> str:
-    return f"{codec.frame_rate:g} Hz, {kbps(codec, codebooks):g} kbit/s"
 
 
 def _perplexity(uses: np.ndarray) -> float:

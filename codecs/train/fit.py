@@ -26,7 +26,7 @@ LARGEST_GRADIENT = 1.0
 # A token is asked for when so many frames before to so many behind the moment it is due have been heard.
 EARLIEST, LATEST = -10, 60
 # What the parts of the loss weigh beside the decoder's predictions: keys and values, voice, nearness to the codes.
-SQUARES, VOICE, COMMITMENT = 1.0, 0.3, 0.25
+SQUARES, VOICE, COMMITMENT = 0.1, 0.3, 0.25
 MEMORY = 0.99  # of a codebook's running means
 FORGOTTEN = 0.02  # uses a step, below which an entry begins anew
 
