@@ -220,6 +220,7 @@ class VoicewireSTTService(STTService):
                 await self._listen_once()
                 return
             except ClientError as error:
+                lasted_s = time.monotonic() - began if self._stream else 0.0
                 await self._call_event_handler("on_connection_error", str(error))
                 await self.push_error(str(error), exception=error)
             finally:
@@ -228,7 +229,7 @@ class VoicewireSTTService(STTService):
             await self._tell(self._segments.end())
             if not self.is_usable:
                 return
-            if failures.record(time.monotonic() - began).should_give_up:
+            if failures.record(lasted_s).should_give_up:
                 await self.push_error("no session lasts: giving up", force_treat_as_permanent=True)
                 return
             await asyncio.sleep(exponential_backoff_time(failures.count))
