@@ -1,6 +1,7 @@
 """voicewire's own services for pipecat and LiveKit, in the real frameworks, against the real server."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -223,6 +224,17 @@ async def test_pipecat_is_told_of_what_will_not_pass(locked: RunningServer) -> N
     assert time.monotonic() - began < 5
     assert len(heard.errors) == 1
     assert "API key" in heard.errors[0]
+    assert not service.is_usable
+
+
+async def test_pipecat_s_service_gives_up_where_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        service = pipecat_service(f"ws://127.0.0.1:{probe.getsockname()[1]}")
+    monkeypatch.setattr(f"{type(service).__module__}.exponential_backoff_time", lambda attempt: 0.1)
+    heard = await from_pipecat(service, bytes(3200), waits_s=0.5)
+    assert len(heard.errors) == 4
+    assert "is the server running?" in heard.errors[0]
     assert not service.is_usable
 
 
