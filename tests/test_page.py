@@ -194,7 +194,7 @@ def test_captions_go_on_when_the_server_comes_back(chromium: Browser) -> None:
     context = chromium.new_context(base_url=server.url)
     try:
         with watched_page(
-            context, lambda text: "WebSocket" in text or "ERR_" in text or "503" in text
+            context, lambda text: any(one in text for one in ("WebSocket", "ERR_", "503", "426"))
         ) as page:
             listen(page)
             server.stop()

@@ -288,8 +288,7 @@ export class Stream extends EventTarget {
       else this.#emit("tokens", data);
     };
     socket.onclose = async ({ code, reason }) => {
-      // Once per outage: whoever may come in now may do so at the next try too.
-      const refusal = isLetIn || this.#attempt > 0 ? null : await this.#refusal();
+      const refusal = isLetIn ? null : await this.#refusal();
       if (this.#socket !== socket) return;
       this.#farewell ??= refusal;
       this.#lost(reason || (code === 1006 ? "" : `code ${code}`));
