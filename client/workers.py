@@ -33,8 +33,8 @@ _AHEAD = 2
 class Workers:
     """A pool of Whispers. Its methods may be called from any thread.
 
-    Processes, since a decoder's step of one recording is too small to share among threads, and openai-whisper draws
-    its lots from the process's own generator. `python -m benchmarks.folder` compares the two.
+    Processes, since a decoder's step of one recording is too small to share among threads, and openai-whisper
+    draws its lots from the process's own generator. `python -m benchmarks.folder` compares the two.
 
     Args:
         choice: the model; its `threads` are those of each worker.
