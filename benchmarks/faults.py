@@ -290,12 +290,16 @@ def _beside(url: str, speaker: Speaker, fault: str, times: int, inject: Callable
     finally:
         over.set()
         thread.join()
-    words = len(expected.words) * len(heard)
-    lost = sum(lost_words(expected, one) for one in heard)
-    return Outcome(fault, times, len(heard), sum(one.resumed for one in heard), words, lost, besides)
+    refused = sum(one.error == "capacity" for one in heard)
+    admitted = [one for one in heard if one.error != "capacity"]
+    words = len(expected.words) * len(admitted)
+    lost = sum(lost_words(expected, one) for one in admitted)
+    besides += f"; {refused} more were refused for want of a slot" if refused else ""
+    return Outcome(fault, times, len(admitted), sum(one.resumed for one in admitted), words, lost, besides)
 
 
-_OPTIONS = ("--threads", "1", "--set", "outgoing_items=200")
+# Sessions that attackers leave behind give their slots back soon.
+_OPTIONS = ("--threads", "1", "--set", "outgoing_items=200", "--set", "resume_s=3")
 _OWN = frozenset({"restart", "worker"})  # they start servers of their own
 FAULTS = {"kill": kill, "restart": restart, "worker": worker, "reader": reader, "fuzz": fuzz}
 
