@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from voicewire.asr.child import Child, answer_parent
+from voicewire.asr.child import Child, Tell, answer_parent
 from voicewire.asr.events import Word
 from voicewire.asr.stretch import Stretch
 
@@ -49,7 +49,7 @@ class _Answers:
     def __init__(self) -> None:
         self._second_pass: SecondPass | None = None
 
-    def __call__(self, asked: Any) -> list[tuple[Word, ...]] | None:
+    def __call__(self, asked: Any, _: Tell) -> list[tuple[Word, ...]] | None:
         if self._second_pass is not None:
             return self._second_pass.hear(asked)
         # Not on the parent's side, which has no use for torch.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from voicewire.asr.batch import BatchTranscriber
-from voicewire.asr.child import answer_parent
+from voicewire.asr.child import Tell, answer_parent
 from voicewire.asr.remote import Asked, Call, Facts, Stepped
 
 
@@ -14,7 +14,7 @@ class Worker:
         self._transcriber: BatchTranscriber | None = None
         self._open: set[int] = set()
 
-    def answer(self, asked: Asked) -> Any:
+    def answer(self, asked: Asked, _: Tell) -> Any:
         """What was asked last; what was told before it is done first."""
         for call in asked.before:
             self._do(call)

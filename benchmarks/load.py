@@ -80,7 +80,7 @@ def run_step(
     figures |= {
         "server_cores": round((_busy_s(server) - before) / took_s, 2),
         "client_cores": round((time.process_time() - own_before) / took_s, 2),
-        "memory_mib": round(server.memory_info().rss / 2**20),
+        "memory_mib": round(sum(process.memory_info().rss for process in _family(server)) / 2**20),
     }
     return figures
 
@@ -102,9 +102,15 @@ def _figures(heard: Sequence[Heard], limit_s: float) -> dict[str, Any]:
     }
 
 
-def _busy_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _family(server: psutil.Process) -> list[psutil.Process]:
+    """The server's process and those of its recognisers."""
+    return [server, *server.children(recursive=True)]
+
+
+def _busy_s(server: psutil.Process) -> float:
+    """Processor time that it has taken so far."""
+    times = [process.cpu_times() for process in _family(server)]
+    return float(sum(each.user + each.system for each in times))
 
 
 @contextmanager

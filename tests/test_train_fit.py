@@ -84,7 +84,9 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """Those of training; other tests of this process may have left some of their own."""
+    everyone = psutil.Process().children(recursive=True)
+    return [child for child in everyone if not any("voicewire.asr." in word for word in child.cmdline())]
 
 
 def end_at(step: int) -> Callable[[Standing], None]:

@@ -232,7 +232,7 @@ def test_a_worker_that_dies_is_told(two: tuple[Clip, Clip]) -> None:
     mine = psutil.Process().children(recursive=True)
     words_of = workers.transcribe(silence(60), "en", "transcribe", lambda _: None)
     for process in mine:
-        if "spawn_main" in " ".join(process.cmdline()):
+        if "voicewire.client.whisper_worker" in process.cmdline():
             process.kill()
     with pytest.raises(CommandError, match="a worker ended unexpectedly"):
         words_of()
