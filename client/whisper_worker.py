@@ -54,10 +54,11 @@ class _Process:
         if self._whisper is None:
             self._whisper = LocalWhisper(asked)
             return None
-        if asked[0] == "load":
-            self._whisper.load(*asked[1:])
+        method, given = asked
+        if method == "load":
+            self._whisper.load(**given)
             return None
-        return self._whisper.transcribe(*asked[1:], heard=tell)
+        return self._whisper.transcribe(**given, heard=tell)
 
 
 if __name__ == "__main__":

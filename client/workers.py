@@ -128,10 +128,11 @@ class _RemoteWhisper:
         self.child.ask(choice)
 
     def load(self, language: str | None, task: "Task") -> None:
-        self.child.ask(("load", language, task))
+        self.child.ask(("load", {"language": language, "task": task}))
 
     def transcribe(
         self, samples: np.ndarray, language: str | None, task: "Task", heard: Heard
     ) -> "Transcription":
-        words: Transcription = self.child.ask(("transcribe", samples, language, task), heard)
+        given = {"samples": samples, "language": language, "task": task}
+        words: Transcription = self.child.ask(("transcribe", given), heard)
         return words
