@@ -42,7 +42,7 @@ from rich.console import Console
 from benchmarks.machine import this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
-from benchmarks.options import add_limit, wide_console
+from benchmarks.options import add_limit, speech_parser, wide_console
 from benchmarks.percentiles import percentiles
 from benchmarks.recogniser import write_report
 from benchmarks.served import served
@@ -191,13 +191,7 @@ def table(doors: dict[str, dict[str, Any]]) -> str:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.assistant",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR", help="clips with texts")
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
+    parser = speech_parser("assistant", __doc__)
     parser.add_argument(
         "--door", default="native", help="one or more of native, deepgram, openai, with commas"
     )

@@ -22,7 +22,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,7 +32,7 @@ from benchmarks.fuzzer import START, Fuzzer, framed, request
 from benchmarks.machine import Machine, this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
-from benchmarks.options import wide_console
+from benchmarks.options import service_parser, wide_console
 from benchmarks.served import served
 from benchmarks.speech_tars import SAMPLE_RATE, SpeechTar
 from voicewire.client import ServerError, connect
@@ -325,16 +324,7 @@ def report(outcomes: Sequence[Outcome], machine: Machine) -> str:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.faults",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--data", nargs="+", type=Path, required=True, metavar="TAR", help="speech to be said"
-    )
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
-    parser.add_argument("--markdown", type=Path, help="write the table between this file's markers too")
+    parser = service_parser("faults", __doc__)
     parser.add_argument("--only", action="append", choices=[*FAULTS], help="default: all of them")
     parser.add_argument("--kills", type=int, default=100, help="default %(default)s")
     parser.add_argument("--inputs", type=int, default=10_000, help="default %(default)s")

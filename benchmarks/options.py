@@ -14,10 +14,8 @@ def parse_settings(text: str, beam: int = 1) -> list[StreamSettings]:
     return [StreamSettings(chunk_ms=int(chunk), commit_ms=int(commit), beam=beam) for chunk, commit in pairs]
 
 
-def benchmark_parser(
-    name: str, description: str, settings: str, threads: int | None
-) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks have; `settings` and `threads` are the defaults of two."""
+def speech_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser with what every benchmark must be told: which speech, and where its figures go."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=description,
@@ -27,6 +25,21 @@ def benchmark_parser(
         "--data", nargs="+", type=Path, required=True, metavar="TAR", help="pairs of KEY.opus and KEY.json"
     )
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
+    return parser
+
+
+def service_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """For benchmarks of a whole server, whose tables stand in a document."""
+    parser = speech_parser(name, description)
+    parser.add_argument("--markdown", type=Path, help="write the table between this file's markers too")
+    return parser
+
+
+def benchmark_parser(
+    name: str, description: str | None, settings: str, threads: int | None
+) -> argparse.ArgumentParser:
+    """For benchmarks of the recogniser; `settings` and `threads` are the defaults of two options."""
+    parser = speech_parser(name, description)
     parser.add_argument(
         "--settings", default=settings, metavar="CHUNK:COMMIT,...", help="in ms; default %(default)s"
     )

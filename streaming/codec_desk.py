@@ -4,7 +4,7 @@ It runs beside the recogniser's thread, so that words never wait for a codec.
 """
 
 import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -23,6 +23,7 @@ from voicewire.streaming.commands import (
     PushTokens,
     Report,
 )
+from voicewire.streaming.inbox import Inbox
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.metrics import Metrics
@@ -38,23 +39,21 @@ _Items: TypeAlias = dict[Seat, tuple[Lane[Given, Made], Given]]
 
 
 class CodecDesk:
-    """Owns the codecs' streams and the thread that runs them.
-
-    Attributes:
-        pulse: of that thread.
-    """
+    """Owns the codecs' streams and the thread that runs them."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self.pulse = Pulse()
         self._metrics = metrics
-        self._wake = threading.Condition()
-        self._commands: deque[tuple[Seat, Command]] = deque()
-        self._stopping = False
+        self._inbox = Inbox()
         self._benches = Benches({}, 0)
         self._visits: dict[Seat, Visit] = {}
         self._thread = threading.Thread(target=self._run, name="voicewire-codecs", daemon=True)
 
     # ---- for any thread
+
+    @property
+    def pulse(self) -> Pulse:
+        """Of its thread."""
+        return self._inbox.pulse
 
     def start(self, codecs: Mapping[str, Codec], slots: int) -> None:
         """Makes room for so many sessions with each codec, and begins."""
@@ -64,16 +63,12 @@ class CodecDesk:
 
     def submit(self, seat: Seat, command: Command) -> None:
         """Queues a command; `Seat.send` is the way to it."""
-        with self._wake:
-            if self._benches.codecs:
-                self._commands.append((seat, command))
-                self._wake.notify()
+        if self._benches.codecs:
+            self._inbox.put(seat, command)
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Ends the thread after its present turn."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self._inbox.close()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -81,7 +76,7 @@ class CodecDesk:
 
     def _run(self) -> None:
         idle = True
-        while (commands := self._next_commands(wait=idle)) is not None:
+        while (commands := self._inbox.take(wait=idle)) is not None:
             turn: Turn = []
             try:
                 idle = not self._take_turn(commands, turn)
@@ -90,19 +85,6 @@ class CodecDesk:
                 self._recover(commands, turn)
                 idle = True
             deliver(turn)
-
-    def _next_commands(self, *, wait: bool) -> list[tuple[Seat, Command]] | None:
-        """What came since the last turn, sleeping until something does where `wait`; None where all is over."""
-        with self._wake:
-            while wait and not self._commands and not self._stopping:
-                self.pulse.rest()
-                self._wake.wait()
-            self.pulse.beat()
-            if self._stopping:
-                return None
-            commands = list(self._commands)
-            self._commands.clear()
-            return commands
 
     def _take_turn(self, commands: list[tuple[Seat, Command]], turn: Turn) -> bool:
         """Whether there was anything to do."""

@@ -3,7 +3,6 @@
 Nothing here waits, and nothing asks the model for anything.
 """
 
-import time
 from collections.abc import Iterable, Mapping
 
 from voicewire.asr.events import DecoderReset, Event, Flushed, Transcript
@@ -82,23 +81,11 @@ class SessionMeter:
 
 
 class TurnMeter:
-    """Measures one engine's turns; its methods are for the engine, which holds a lock where threads meet."""
+    """Measures one recogniser's turns; its methods are for the thread that takes them."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._queued_at: float | None = None
         self._stages: dict[str, float] = {}
-
-    def queued(self) -> None:
-        """A command waits for its turn."""
-        if self._queued_at is None:
-            self._queued_at = time.perf_counter()
-
-    def taken(self) -> None:
-        """Every command that waited has its turn now."""
-        if self._queued_at is not None:
-            self._metrics.queue.observe(time.perf_counter() - self._queued_at)
-            self._queued_at = None
 
     def loaded(self, stage_seconds: Mapping[str, float]) -> None:
         """There is a new recogniser, which has been warmed up."""

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
@@ -29,6 +28,7 @@ from voicewire.streaming.commands import (
     SnapshotStream,
     StreamState,
 )
+from voicewire.streaming.inbox import Inbox
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.meter import TurnMeter
@@ -69,7 +69,6 @@ class RecogniserDesk:
         measure: called once in that thread with the first recogniser: how many sessions it is to have.
 
     Attributes:
-        pulse: of that thread.
         capacity: sessions at one time; 0 before the model is loaded.
         model_name: empty before then.
         identity: what makes the words; None before then.
@@ -91,17 +90,15 @@ class RecogniserDesk:
         self._freed = freed
         self.overload = overload
         self._measure = measure
-        self.pulse = Pulse()
         self.capacity = 0
         self.model_name = ""
         self.identity: Identity | None = None
         self.failure = ""
         self.settled = threading.Event()  # the model is loaded, or cannot be
-        self._wake = threading.Condition()
-        self._commands: deque[tuple[Seat, Command]] = deque()
+        self._inbox = Inbox(metrics.queue.observe)
+        self._lock = threading.Lock()
         self._seats: set[Seat] = set()
         self._state = DeskState.LOADING
-        self._stopping = False
         self._recogniser: Recogniser | None = None
         self._open: dict[int, Seat] = {}
         self._sound = True
@@ -109,6 +106,11 @@ class RecogniserDesk:
         self._thread = threading.Thread(target=self._run, name="voicewire-recogniser", daemon=True)
 
     # ---- for any thread
+
+    @property
+    def pulse(self) -> Pulse:
+        """Of its thread."""
+        return self._inbox.pulse
 
     @property
     def state(self) -> DeskState:
@@ -122,7 +124,7 @@ class RecogniserDesk:
     @property
     def seats_in_use(self) -> int:
         """Seats given and not yet free again."""
-        with self._wake:
+        with self._lock:
             return len(self._seats)
 
     @property
@@ -137,9 +139,7 @@ class RecogniserDesk:
 
     def stop(self) -> None:
         """Lets the thread end after its present step, and returns."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self._inbox.close()
 
     def join(self, timeout_s: float) -> bool:
         """Waits for the end of the thread; False where that takes longer."""
@@ -149,17 +149,15 @@ class RecogniserDesk:
 
     def seat(self, seat: Seat) -> None:
         """Takes a session on, for which there is room."""
-        with self._wake:
+        with self._lock:
             self._seats.add(seat)
 
     def submit(self, seat: Seat, command: Command) -> None:
         """Queues a command; `Seat.send` is the way to it."""
-        with self._wake:
-            if seat not in self._seats:
-                return
-            self._commands.append((seat, command))
-            self._meter.queued()
-            self._wake.notify()
+        with self._lock:
+            known = seat in self._seats
+        if known:
+            self._inbox.put(seat, command)
 
     # ---- the desk's thread
 
@@ -181,7 +179,7 @@ class RecogniserDesk:
         """Turn after turn; True where the desk is to stop, False where the recogniser must be loaded anew."""
         idle = True
         while self._sound:
-            commands = self._next_commands(wait=idle)
+            commands = self._inbox.take(wait=idle)
             if commands is None:
                 return True
             turn: list[tuple[Seat, Report]] = []
@@ -216,20 +214,6 @@ class RecogniserDesk:
             self._state = DeskState.READY
         self.settled.set()
         return self._state is DeskState.READY
-
-    def _next_commands(self, *, wait: bool) -> list[tuple[Seat, Command]] | None:
-        """What came since the last turn, sleeping until something does where `wait`; None where all is over."""
-        with self._wake:
-            while wait and not self._commands and not self._stopping:
-                self.pulse.rest()
-                self._wake.wait()
-            self.pulse.beat()
-            if self._stopping:
-                return None
-            commands = list(self._commands)
-            self._commands.clear()
-            self._meter.taken()
-            return commands
 
     def _obey(self, seat: Seat, command: Command, turn: list[tuple[Seat, Report]]) -> None:
         """One command of one session; what goes wrong ends that session alone."""
@@ -366,12 +350,12 @@ class RecogniserDesk:
         seat.over = True
         # First of all, before anybody else can have its place.
         self._freed(seat)
-        with self._wake:
+        with self._lock:
             self._seats.discard(seat)
 
     def _end_all(self, code: ErrorCode, message: str) -> None:
         """Ends every session, those that have only a seat too."""
-        with self._wake:
+        with self._lock:
             seats = list(self._seats)
         for seat in seats:
             self._forget(seat)
