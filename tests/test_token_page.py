@@ -34,17 +34,16 @@ def test_the_example_is_what_is_written_and_read() -> None:
 EXAMPLES = re.findall(r"^<!-- runnable -->\n```(bash|python)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     """What the examples expect: `talk.wav`, and a folder `recordings`."""
-    folder = tmp_path_factory.mktemp("page")
-    (folder / "recordings").mkdir()
+    (tmp_path / "recordings").mkdir()
     for name in ("talk.wav", "recordings/one.wav"):
-        soundfile.write(folder / name, codecs_at_hand.speech(16_000)[: 5 * 16_000], 16_000)
-    return folder
+        soundfile.write(tmp_path / name, codecs_at_hand.speech(16_000)[: 5 * 16_000], 16_000)
+    return tmp_path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """With Lyra's weights in the cache, as a download would leave them."""
     codecs_at_hand.codec("lyra_v2")
@@ -57,17 +56,14 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return os.environ | changes
 
 
-@pytest.mark.parametrize(("kind", "code"), EXAMPLES, ids=range(len(EXAMPLES)))
-def test_an_example_does_what_it_says(
-    kind: str, code: str, folder: Path, environment: dict[str, str]
-) -> None:
-    command = ["bash", "-euo", "pipefail", "-c", code] if kind == "bash" else [sys.executable, "-c", code]
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_the_examples_left_what_they_say(folder: Path, environment: dict[str, str]) -> None:
-    """After them, in their order."""
+def test_the_examples_do_what_they_say(folder: Path, environment: dict[str, str]) -> None:
+    """One after another: the later ones read what the earlier ones wrote."""
+    for kind, code in EXAMPLES:
+        command = ["bash", "-euo", "pipefail", "-c", code] if kind == "bash" else [sys.executable, "-c", code]
+        result = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert result.returncode == 0, code + result.stdout + result.stderr
     lengths = {
         name: len(soundfile.read(folder / name)[0]) for name in ("back.wav", "part.wav", "sound/one.wav")
     }
