@@ -32,6 +32,7 @@ from voicewire.asr.model import CausalWhisper
 from voicewire.asr.places import find_places
 from voicewire.asr.precision import Precision, choose_precision
 from voicewire.asr.reading import FeatureReader, feature_rows, reading_rollover
+from voicewire.asr.samples import own_samples
 from voicewire.asr.settings import StreamSettings
 from voicewire.asr.slots import Slots
 from voicewire.asr.snapshot import load_stream, read_snapshot, save_stream
@@ -110,10 +111,10 @@ class BatchTranscriber:
         chosen = choose_precision(checkpoint.dims, device=device, precision=precision)
         return cls(checkpoint, load_adapter(adapter, checkpoint), chosen, slots, widest_beam)
 
-    def sibling(self, slots: int | None = None) -> "BatchTranscriber":
-        """Another one over the same model in memory, for another thread to own; None is as much room."""
+    def sibling(self) -> "BatchTranscriber":
+        """Another one with as much room over the same model in memory, for another thread to own."""
         sibling = copy(self)
-        sibling._begin(slots or self.capacity, len(self.beam.spare))
+        sibling._begin(self.capacity, len(self.beam.spare))
         return sibling
 
     @property
@@ -152,12 +153,7 @@ class BatchTranscriber:
         """Queues mono float32 samples at 16 kHz, shape = (n,). Raises AudioError for anything else, and where
         the stream is fed with features.
         """
-        samples = np.asarray(samples)
-        if samples.ndim != 1 or samples.dtype != np.float32:
-            raise AudioError(f"samples must be one row of float32, not {samples.ndim} of {samples.dtype}")
-        if not np.isfinite(samples).all():
-            raise AudioError("samples must be finite numbers")
-        self._put(slot, torch.from_numpy(samples.copy()), 1)
+        self._put(slot, torch.from_numpy(own_samples(samples)), 1)
 
     def push_features(
         self, slot: int, features: NDArray[np.float32], voice: NDArray[np.float32] | None = None

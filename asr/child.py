@@ -11,8 +11,8 @@ import subprocess
 import sys
 import traceback
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeAlias
 
@@ -53,18 +53,27 @@ class Child:
         Args:
             hear: takes what it tells on the way.
         """
-        try:
+        with self._noticing_its_end():
             self._connection.send(asked)
-            while isinstance(answer := self._connection.recv(), _News):
-                hear(answer.news)
+        while isinstance(answer := self._next(), _News):
+            hear(answer.news)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _next(self) -> Any:
+        with self._noticing_its_end():
+            return self._connection.recv()
+
+    @contextmanager
+    def _noticing_its_end(self) -> Iterator[None]:
+        try:
+            yield
         except (EOFError, OSError) as error:
             self.end()
             raise RecogniserLostError(
                 f"the recogniser's process is gone (exit status {self.process.returncode})"
             ) from error
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
 
 
 def _environment(threads: int | None) -> dict[str, str]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from voicewire.asr.child import Child
 from voicewire.asr.effort import Effort
-from voicewire.asr.errors import AudioError
 from voicewire.asr.events import Event
 from voicewire.asr.identity import Identity
+from voicewire.asr.samples import own_samples
 from voicewire.asr.settings import FRAME_SAMPLES, StreamSettings
 
 
@@ -110,12 +110,8 @@ class RemoteTranscriber:
         return slot
 
     def push(self, slot: int, samples: NDArray[np.float32]) -> None:
-        samples = np.asarray(samples)
-        if samples.ndim != 1 or samples.dtype != np.float32:
-            raise AudioError(f"samples must be one row of float32, not {samples.ndim} of {samples.dtype}")
-        if not np.isfinite(samples).all():
-            raise AudioError("samples must be finite numbers")
-        self._tell("push", slot, samples.copy())
+        samples = own_samples(samples)
+        self._tell("push", slot, samples)
         self._backlogs[slot] += len(samples)
 
     def push_features(
@@ -154,10 +150,6 @@ class RemoteTranscriber:
         self._backlogs |= stepped.backlogs
         self.stage_seconds = stepped.stage_seconds
         return stepped.events
-
-    def shut(self) -> None:
-        """Ends the process, and forgets its streams."""
-        self._child.end()
 
     # ---- the way there and back
 

@@ -32,7 +32,6 @@ class RemotePass:
     def __init__(self, model: str, *, device: str = "auto", precision: str = "auto", room: int = 4) -> None:
         self.room = room
         self._child = Child("voicewire.asr.remote_pass")
-        self.shut = self._child.end
         self._child.ask(
             {"model": model, "device": device, "precision": precision, "threads": 1, "room": room}
         )

@@ -75,9 +75,10 @@ class Engine:
         self._lock = threading.Lock()
         self._stopping = False
         self._began = 0.0
+        self._awaited = max(1, desks)  # recognisers that are loaded for the first time
         self._desks = [
             RecogniserDesk(load, self.metrics, self._loaded, self._freed, Overload(overload_s), measure)
-            for _ in range(max(1, desks))
+            for _ in range(self._awaited)
         ]
 
     @classmethod
@@ -220,11 +221,11 @@ class Engine:
     def _loaded(self) -> None:
         """A desk has a recogniser; the last one to get its first brings the codecs along, which outlive them."""
         with self._lock:
-            capacities = [desk.capacity for desk in self._desks]
-            if self._codecs is not None:
+            self._awaited -= 1
+            if self._awaited < 0:
                 log.info("recogniser_loaded_anew")
-            elif all(capacities):
-                self._most_seats = min(self._most_seats, sum(capacities))
+            elif self._awaited == 0:
+                self._most_seats = min(self._most_seats, sum(desk.capacity for desk in self._desks))
                 self._begin_codecs()
                 seconds = round(time.monotonic() - self._began, 2)
                 names = {"model": self.model_name, "codecs": sorted(self.codecs)}
