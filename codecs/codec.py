@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from voicewire.codecs.tokens import Tokens
+from voicewire.codecs.tokens import Tokens, joined
 
 Given = TypeVar("Given", contravariant=True)
 Made = TypeVar("Made")
@@ -124,3 +124,10 @@ class Codec(Protocol):
 
     def decoders(self, slots: int) -> CodecBatch[Tokens, np.ndarray]:
         """Room for so many streams from tokens to audio. Raises SilentCodecError as `decode` does."""
+
+
+def encode_whole(codec: Codec, samples: np.ndarray, codebooks: int | None) -> Tokens:
+    """What `Codec.encode` gives, where a stream of its own does the work."""
+    batch = codec.encoders(1)
+    slot = batch.open(codebooks)
+    return joined([batch.push({slot: samples})[slot], batch.flush([slot])[slot]])

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from voicewire.codecs.codec import CodecBatch
+from voicewire.codecs.codec import CodecBatch, encode_whole
 from voicewire.codecs.encodec_checkpoint import read_encodec
 from voicewire.codecs.encodec_network import BITS, CHOICES, CODEBOOKS, FRAME_RATE, NAME, SAMPLE_RATE, Network
-from voicewire.codecs.encodec_streams import Decoders, Encoders, tokens_of
+from voicewire.codecs.encodec_streams import Decoders, Encoders
 from voicewire.codecs.tokens import Tokens
 
 
@@ -33,10 +33,7 @@ class Encodec24khz:
         return self._network.sha256
 
     def encode(self, samples: np.ndarray, codebooks: int | None = None) -> Tokens:
-        batch = self.encoders(1)
-        slot = batch.open(codebooks)
-        start, end = batch.push({slot: samples})[slot], batch.flush([slot])[slot]
-        return tokens_of(np.concatenate([start.codes, end.codes]), 0, start.samples + end.samples)
+        return encode_whole(self, samples, codebooks)
 
     def decode(self, tokens: Tokens) -> np.ndarray:
         batch = self.decoders(1)

@@ -6,14 +6,11 @@ may come in any pieces; it is given up to the first damage, which is then told.
 
 import struct
 import zlib
-from dataclasses import replace
-
-import numpy as np
 
 from voicewire.codecs.errors import DamagedTokensError, TokensError
 from voicewire.codecs.record_stream import RecordReader, StreamPosition, records_of
 from voicewire.codecs.records import MAX_RECORD_BYTES, End, Footer, Hello, Index, RecordType, TokensRecord
-from voicewire.codecs.tokens import Tokens
+from voicewire.codecs.tokens import Tokens, joined
 
 # As PNG's: not text, and altered by whatever takes it for text.
 SIGNATURE = b"\x89VWT\r\n\x1a\n"
@@ -99,11 +96,8 @@ class TokenWriter:
         """What is gathered, now."""
         if not self._waiting:
             return b""
-        codes = np.concatenate([piece.codes for piece in self._waiting])
-        samples = sum(piece.samples for piece in self._waiting)
-        gathered = replace(self._waiting[0], samples=samples, codes=codes)
         data = b""
-        for record in records_of(gathered, self._fresh, self._most_frames):
+        for record in records_of(joined(self._waiting), self._fresh, self._most_frames):
             self._places.add(record.tokens.first_frame, self._written)
             data += self._count(framed(record.to_bytes()))
         self._waiting, self._fresh = [], False

@@ -5,12 +5,11 @@ The model is SoundStream (N. Zeghidour et al., "SoundStream: an end-to-end neura
 files make in LiteRT; the sound is theirs but for the rounding of float32.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from voicewire.codecs.codec import CodecBatch
+from voicewire.codecs.codec import CodecBatch, encode_whole
 from voicewire.codecs.codec_weights import Progress, WeightsFile, read_weights
 from voicewire.codecs.lyra_model import BITS, CODEBOOKS, FRAME_RATE, SAMPLE_RATE, LyraModel
 from voicewire.codecs.lyra_streams import CHOICES, NAME, LyraDecoders, LyraEncoders
@@ -56,11 +55,7 @@ class LyraV2:
 
     def encode(self, samples: np.ndarray, codebooks: int | None = None) -> Tokens:
         """A whole recording, mono float32 of shape (samples,), as codes of shape (frames, codebooks)."""
-        batch = self.encoders(1)
-        slot = batch.open(codebooks)
-        first, last = batch.push({slot: samples})[slot], batch.flush([slot])[slot]
-        codes = np.concatenate([first.codes, last.codes])
-        return replace(first, samples=first.samples + last.samples, codes=codes)
+        return encode_whole(self, samples, codebooks)
 
     def decode(self, tokens: Tokens) -> np.ndarray:
         """Mono float32 of shape (tokens.samples,). Raises TokensError where they are another codec's."""

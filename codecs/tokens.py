@@ -1,6 +1,7 @@
 """Audio as discrete tokens: what a codec makes and what it turns back into sound."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,3 +77,11 @@ class Tokens:
     def bits_per_second(self) -> float:
         """The bitrate of the bare codes."""
         return self.frame_rate * self.codebooks * self.bits
+
+
+def joined(pieces: Sequence[Tokens]) -> Tokens:
+    """Stretches of one stream that follow each other, at least one, as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    samples = sum(piece.samples for piece in pieces)
+    return replace(pieces[0], samples=samples, codes=np.concatenate([piece.codes for piece in pieces]))

@@ -8,7 +8,7 @@ The encoder is that of the recogniser that the codec is loaded with, or one of i
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
-from voicewire.codecs.codec import CodecBatch
+from voicewire.codecs.codec import CodecBatch, encode_whole
 from voicewire.codecs.errors import (
     BitrateError,
     CodecError,
@@ -80,11 +80,7 @@ class WhisperSemantic:
 
     def encode(self, samples: np.ndarray, codebooks: int | None = None) -> Tokens:
         """A whole recording, mono float32 of shape (samples,), as codes of shape (frames, codebooks)."""
-        batch = self.encoders(1)
-        slot = batch.open(codebooks)
-        first, last = batch.push({slot: samples})[slot], batch.flush([slot])[slot]
-        codes = np.concatenate([first.codes, last.codes])
-        return replace(first, samples=first.samples + last.samples, codes=codes)
+        return encode_whole(self, samples, codebooks)
 
     def decode(self, tokens: Tokens) -> np.ndarray:
         """Raises SilentCodecError, and TokensError for another codec's tokens."""

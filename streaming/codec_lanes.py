@@ -7,7 +7,6 @@ What is said of the audio (flushes, settings) waits behind the audio that it was
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Generic
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from voicewire.asr.resampler import Resampler
 from voicewire.asr.settings import SAMPLE_RATE
 from voicewire.codecs.codec import CodecBatch, Given, Made
-from voicewire.codecs.tokens import Tokens
+from voicewire.codecs.tokens import Tokens, joined
 from voicewire.streaming.commands import ConfigureStream, Encoded, FlushStream, PushAudio, TokenSettings
 from voicewire.streaming.decoding import Samples
 
@@ -163,7 +162,7 @@ class DecoderLane(Lane[Tokens, Samples]):
                 break
             self._queue.popleft()
             pieces.append(following)
-        return _joined(pieces) if pieces else None
+        return joined(pieces) if pieces else None
 
     def made(self, made: Samples) -> None:
         self._give(self._resampler.push(made))
@@ -187,10 +186,3 @@ def _follows(before: Tokens, tokens: Tokens) -> bool:
         and tokens.first_frame == before.first_frame + before.frames
         and before.samples == before.frames * before.frame_samples
     )
-
-
-def _joined(pieces: list[Tokens]) -> Tokens:
-    if len(pieces) == 1:
-        return pieces[0]
-    samples = sum(piece.samples for piece in pieces)
-    return replace(pieces[0], samples=samples, codes=np.concatenate([piece.codes for piece in pieces]))
