@@ -32,7 +32,7 @@ from benchmarks.codec_choice import add_codecs, named_codecs
 from benchmarks.codec_outcome import ChannelOutcome, ClipOutcome, SetOutcome
 from benchmarks.codec_report import CodecReport
 from benchmarks.machine import this_machine
-from benchmarks.options import add_limit, wide_console
+from benchmarks.options import add_limit, table_parser, wide_console
 from benchmarks.recogniser import write_report
 from benchmarks.spectrograms import draw_spectrograms
 from benchmarks.speech_quality import METRICS, Score, load_metrics
@@ -103,14 +103,7 @@ class CodecRun:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.codec",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR")
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
-    parser.add_argument("--markdown", type=Path, help="write the tables into this file too")
+    parser = table_parser("codec", __doc__)
     parser.add_argument(
         "--section", default="codec", help="where there: between its marks; default %(default)s"
     )

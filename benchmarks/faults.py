@@ -32,7 +32,7 @@ from benchmarks.fuzzer import START, Fuzzer, framed, request
 from benchmarks.machine import Machine, this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
-from benchmarks.options import service_parser, wide_console
+from benchmarks.options import table_parser, wide_console
 from benchmarks.served import served
 from benchmarks.speech_tars import SAMPLE_RATE, SpeechTar
 from voicewire.client import ServerError, connect
@@ -324,7 +324,7 @@ def report(outcomes: Sequence[Outcome], machine: Machine) -> str:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = service_parser("faults", __doc__)
+    parser = table_parser("faults", __doc__)
     parser.add_argument("--only", action="append", choices=[*FAULTS], help="default: all of them")
     parser.add_argument("--kills", type=int, default=100, help="default %(default)s")
     parser.add_argument("--inputs", type=int, default=10_000, help="default %(default)s")

@@ -7,7 +7,6 @@ short one that loads what it needs. `WxT` is W worker processes of T threads, `t
 `whole` one thread of openai-whisper that is given each recording whole, `streamN` N threads of the server's path.
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from rich.console import Console
 from benchmarks.machine import this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
+from benchmarks.options import table_parser
 from benchmarks.recogniser import write_report
 from benchmarks.speech_tars import Clip, SpeechTar
 from benchmarks.word_errors import WordErrors, count_errors, total
@@ -162,14 +162,7 @@ def table_of(measured: Sequence[Measured]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.folder",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR")
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the figures go")
-    parser.add_argument("--markdown", type=Path, metavar="PAGE", help="a page that gets the table")
+    parser = table_parser("folder", __doc__)
     parser.add_argument("--model", default="base")
     parser.add_argument("--recordings", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=45.0, help="least length of each")

@@ -32,7 +32,7 @@ from benchmarks.load_plot import plot_load
 from benchmarks.machine import Machine, this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
-from benchmarks.options import service_parser, wide_console
+from benchmarks.options import table_parser, wide_console
 from benchmarks.percentiles import percentiles
 from benchmarks.served import served
 from benchmarks.speech_tars import SAMPLE_RATE, SpeechTar
@@ -178,7 +178,7 @@ def report(steps: Sequence[dict[str, Any]], args: argparse.Namespace, machine: M
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = service_parser("load", __doc__)
+    parser = table_parser("load", __doc__)
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw delay against clients")
     parser.add_argument("--clients", default="8,16,24,32,40,48", help="steps; default %(default)s")
     parser.add_argument("--seconds", type=float, default=30.0, help="that count, a step; default %(default)s")

@@ -28,8 +28,8 @@ def speech_parser(name: str, description: str | None) -> argparse.ArgumentParser
     return parser
 
 
-def service_parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """For benchmarks of a whole server, whose tables stand in a document."""
+def table_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """For benchmarks whose table stands in a document."""
     parser = speech_parser(name, description)
     parser.add_argument("--markdown", type=Path, help="write the table between this file's markers too")
     return parser

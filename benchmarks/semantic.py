@@ -8,12 +8,10 @@ Differences are against the features. Besides: how evenly each codebook is used 
 encoding costs (processor time over the audio's length).
 """
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from benchmarks.accuracy_outcome import difference_figures, rate_figures
 from benchmarks.machine import this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
-from benchmarks.options import add_limit, wide_console
+from benchmarks.options import add_limit, table_parser, wide_console
 from benchmarks.recogniser import write_report
 from benchmarks.speech_tars import Clip, SpeechTar
 from benchmarks.word_errors import WordErrors, count_errors
@@ -143,14 +141,7 @@ def _cell(one: dict[str, Any], name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.semantic",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="TAR")
-    parser.add_argument("--json", type=Path, required=True, metavar="OUT")
-    parser.add_argument("--markdown", type=Path, help="write the table between this file's markers too")
+    parser = table_parser("semantic", __doc__)
     parser.add_argument("--threads", type=int, default=None)
     add_limit(parser)
     args = parser.parse_args(arguments)

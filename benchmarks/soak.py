@@ -22,7 +22,7 @@ import psutil
 from benchmarks.machine import Machine, this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
-from benchmarks.options import service_parser, wide_console
+from benchmarks.options import table_parser, wide_console
 from benchmarks.percentiles import percentiles
 from benchmarks.served import served
 from benchmarks.soak_plot import plot_soak
@@ -237,7 +237,7 @@ def soak(args: argparse.Namespace, keep: Callable[[Sample], None]) -> None:
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = service_parser("soak", __doc__)
+    parser = table_parser("soak", __doc__)
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw memory, cost and delay over time")
     parser.add_argument("--hours", type=float, default=2.0, help="of one session; default %(default)s")
     parser.add_argument("--sessions", type=int, default=500, help="one after another; default %(default)s")
