@@ -16,7 +16,7 @@ JOBS ?= 2
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo browser test test-fast lint format constraints docs docker clean \
+.PHONY: help install demo browser proxies test test-fast lint format constraints docs docker clean \
 	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec bench-load bench-faults bench-soak \
 	bench-assistant screenshots
 
@@ -51,10 +51,18 @@ browser:
 				--no-install-recommends chromium >/dev/null; } \
 		|| echo 'no Chromium: the tests of the captions page are skipped (apt-get install chromium)' >&2
 
-test: $(STAMP) browser ## All tests
+# And those of deploy/ go through the proxies. A machine with systemd would begin to serve with them.
+proxies:
+	@{ command -v haproxy && command -v nginx; } >/dev/null \
+		|| { test "$$(id -u)" = 0 && test ! -d /run/systemd/system && command -v apt-get >/dev/null \
+			&& apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes \
+				--no-install-recommends haproxy nginx-light >/dev/null; } \
+		|| echo 'no HAProxy or nginx: tests of deploy/ are skipped (apt-get install haproxy nginx)' >&2
+
+test: $(STAMP) browser proxies ## All tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-test-fast: $(STAMP) browser ## Without the tests that take minutes
+test-fast: $(STAMP) browser proxies ## Without the tests that take minutes
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'
 
 # mypy follows no editable installs, so the rooms are linked together below the name that they are installed by.

@@ -1,7 +1,7 @@
 """Where a server is: one address as people type it, and the URLs that follow from it."""
 
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
+from urllib.parse import quote, urlsplit
 
 from voicewire.client.errors import ConnectionFailed
 
@@ -64,10 +64,14 @@ class Address:
         """The websocket URL of the native protocol."""
         return f"{'wss' if self.secure else 'ws'}://{self.authority}{self.path}"
 
-    @property
-    def resume_url(self) -> str:
-        """The same, for a client that comes back."""
-        return f"{self.stream_url}?resume"
+    def returning(self, server: str | None) -> "Address":
+        """The same for a client that comes back, with the server's name, by which a proxy finds it.
+
+        >>> Address.parse("captions.example:9000").returning("one").stream_url
+        'ws://captions.example:9000/v1/stream?resume=one'
+        """
+        name = "" if server is None else f"={quote(server, safe='')}"
+        return replace(self, path=f"{self.path}?resume{name}")
 
     def http_url(self, path: str) -> str:
         """The URL of one of the server's plain HTTP pages, such as ``/readyz``."""

@@ -137,7 +137,8 @@ async def connect(
     socket, ready = await _shake_hands(address, start, Ready, open_timeout_s, api_key)
     link = Link(socket)
     if ready.resume is not None:
-        link = ResumableLink(socket, ready.resume, partial(_reopen, address, open_timeout_s, api_key))
+        back = address.returning(ready.resume.server)
+        link = ResumableLink(socket, ready.resume, partial(_reopen, back, open_timeout_s, api_key))
     stream = Stream(link, ready, max_backlog_s)
     holder = asyncio.create_task(stream.hold_open(), name="voicewire-keepalive") if keepalive else None
     try:
@@ -163,12 +164,11 @@ async def _shake_hands(
 ) -> tuple[ClientConnection, Answer]:
     """A connection on which the first message has its answer."""
     socket: ClientConnection | None = None
-    returns = isinstance(first, Resume)
     resumable = not isinstance(first, Start) or first.resume
     try:
         async with asyncio.timeout(timeout_s):
             socket = await open_websocket(
-                address.resume_url if returns else address.stream_url,
+                address.stream_url,
                 compression=None,  # PCM does not get smaller by deflating, and messages are short
                 additional_headers=None if api_key is None else {"Authorization": f"Bearer {api_key}"},
                 open_timeout=None,

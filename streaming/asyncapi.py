@@ -78,7 +78,7 @@ def text() -> str:
 
 _QUERY = {
     "type": "object",
-    "properties": {"resume": {"type": "string", "description": "present, with any value or none"}},
+    "properties": {"resume": {"type": "string", "description": "present; the server's name, or nothing"}},
 }
 _BINARY: dict[str, tuple[str, str]] = {
     "Audio": (

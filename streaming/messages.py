@@ -249,10 +249,14 @@ class Limits(_ServerMessage):
 
 
 class Ticket(_ServerMessage):
-    """What a client needs to go on after its connection was lost, and for how many seconds it is good."""
+    """What a client needs to go on after its connection was lost, and for how many seconds it is good.
+
+    `server`, where there is one, goes into the address: `/v1/stream?resume=SERVER`.
+    """
 
     token: str
     window_s: float
+    server: str | None = None
 
 
 class Ready(_ServerMessage):

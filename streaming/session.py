@@ -43,7 +43,6 @@ from voicewire.streaming.messages import (
     Resume,
     ServerMessage,
     Start,
-    Ticket,
     Warning,
 )
 from voicewire.streaming.outbox import Outbox
@@ -96,7 +95,7 @@ class Session:
         self._outbox = Outbox(settings.outgoing_items)
         self._patience = Patience(settings, now)
         self._refinement = Refinement(self._outbox, settings.refine_s)
-        self._returns = ReturnPath(self._outbox, Ticket(token=token, window_s=settings.resume_s))
+        self._returns = ReturnPath(self._outbox, settings.ticket(token))
         self._terms: Terms | None = None
         self._ready_due = False
         self._intake: Intake | TokenIntake | None = None

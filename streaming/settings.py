@@ -17,7 +17,7 @@ from pydantic_settings import (
 )
 
 from voicewire.asr.settings import StreamSettings
-from voicewire.streaming.messages import ChunkMs, CommitMs, Limits
+from voicewire.streaming.messages import ChunkMs, CommitMs, Limits, Ticket
 
 ENVIRONMENT_PREFIX = "VOICEWIRE_"
 
@@ -46,6 +46,8 @@ class ServerSettings(BaseSettings):
     Attributes:
         host: address to listen on; 0.0.0.0 is every interface.
         port: 0 takes a free one.
+        name: of this server among several behind a proxy, which leads clients that come back to it by that name:
+            letters, digits, `.`, `_` and `-`.
         model: name of the model, as `voicewire.asr.weights` knows it.
         adapter: `default`, `none`, or the path of an adapter.
         device: `auto`, `cpu` or `cuda`.
@@ -103,6 +105,7 @@ class ServerSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8765
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
     model: str = "base"
     adapter: str = "default"
     device: str = "auto"
@@ -198,6 +201,10 @@ class ServerSettings(BaseSettings):
             session_s=self.session_s,
             buffered_s=self.buffered_s,
         )
+
+    def ticket(self, token: str) -> Ticket:
+        """What a client is given in `ready` to come back with."""
+        return Ticket(token=token, window_s=self.resume_s, server=self.name or None)
 
     @property
     def stream(self) -> StreamSettings:

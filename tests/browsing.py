@@ -39,7 +39,7 @@ def recording(folder: Path, seconds: float, name: str = "talk.wav") -> Path:
 @contextmanager
 def served_page(port: int = 0) -> Iterator[RunningServer]:
     """The page and the real recogniser."""
-    with running_server(ServerSettings(), engine=real_engine(), page=PAGE, port=port) as server:
+    with running_server(ServerSettings(name="one"), engine=real_engine(), page=PAGE, port=port) as server:
         yield server
 
 

@@ -1,5 +1,6 @@
 """What lies in deploy/: configurations that the programs accept, and a dashboard whose queries find data."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -8,7 +9,8 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ import yaml
 
 from tests.mu_law import MuLaw
 from tests.recognisers import ScriptedRecogniser
-from tests.serving import speech
-from voicewire.client import sync
+from tests.serving import pieces, slots_in_use, speech
+from voicewire.client import Stream, connect, sync
 from voicewire.streaming.engine import Engine
+from voicewire.streaming.messages import Resumed, TranscriptMessage
 from voicewire.streaming.metrics import Metrics, Standing
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
@@ -133,68 +136,112 @@ def free_port() -> int:
 # ---- proxies
 
 
-def test_a_session_goes_through_nginx(
-    tmp_path: Path, server: RunningServer, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nginx = program("nginx")
+@pytest.fixture
+def servers() -> Iterator[list[RunningServer]]:
+    """As many as the proxies know, by their names there, with a single seat each."""
+    with ExitStack() as held:
+        found = []
+        for name in ("one", "two"):
+            engine = Engine(ScriptedRecogniser, 1)
+            engine.start()
+            held.callback(engine.stop)
+            settings = ServerSettings(name=name, max_sessions=1)
+            found.append(held.enter_context(running_server(settings, engine=engine)))
+        yield found
+
+
+@pytest.fixture(params=["nginx", "haproxy"])
+def proxy(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    servers: list[RunningServer],
+    certificate: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    """The address of a real one before the servers, as deploy/ has it."""
     port = free_port()
-    conf = (DEPLOY / "nginx" / "voicewire.conf").read_text()
-    conf = conf.replace("listen 443", f"listen 127.0.0.1:{port}").replace(
-        "127.0.0.1:8765", f"{server.host}:{server.port}"
-    )
+    configured = {"nginx": nginx_before, "haproxy": haproxy_before}[request.param]
+    check, serve = configured(tmp_path, port, certificate)
+    path = tmp_path / "proxy.conf"
+    text = path.read_text()
+    for usual, server in zip(("127.0.0.1:8765", "127.0.0.1:8766"), servers, strict=True):
+        text = text.replace(usual, f"{server.host}:{server.port}")
+    path.write_text(text)
+    run(*check)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    process = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"https://127.0.0.1:{port}"
+        deadline = time.monotonic() + 20
+        while not answers(f"{url}/readyz"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def nginx_before(folder: Path, port: int, certificate: tuple[Path, Path]) -> tuple[list[str], list[str]]:
+    """Writes `proxy.conf`; the commands that check it and that serve by it."""
+    conf = (DEPLOY / "nginx" / "voicewire.conf").read_text().replace("listen 443", f"listen 127.0.0.1:{port}")
     for kind, path in zip(("fullchain.pem", "privkey.pem"), certificate, strict=True):
         conf = conf.replace(f"/etc/ssl/captions.example/{kind}", str(path))
     places = "".join(
-        f"{kind}_temp_path {tmp_path}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    whole = f"pid {tmp_path}/pid; error_log {tmp_path}/log; daemon off; events {{}}\n"
+    whole = f"pid {folder}/pid; error_log {folder}/log; daemon off; events {{}}\n"
     whole += f"http {{ access_log off; {places}\n{conf} }}\n"
-    (tmp_path / "nginx.conf").write_text(whole)
-    process = subprocess.Popen([nginx, "-p", tmp_path, "-c", tmp_path / "nginx.conf"], stderr=subprocess.PIPE)
-    try:
-        passes(port, certificate[0], monkeypatch)
-    finally:
-        process.terminate()
-        process.wait(20)
+    (folder / "proxy.conf").write_text(whole)
+    command = [program("nginx"), "-p", str(folder), "-c", str(folder / "proxy.conf")]
+    return [*command, "-t"], command
 
 
-def test_a_session_goes_through_haproxy(
-    tmp_path: Path, server: RunningServer, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    haproxy = program("haproxy")
-    port = free_port()
-    both = tmp_path / "both.pem"
+def haproxy_before(folder: Path, port: int, certificate: tuple[Path, Path]) -> tuple[list[str], list[str]]:
+    """The same; it asks more often whether a seat is free than it would have to."""
+    both = folder / "both.pem"
     both.write_text("".join(path.read_text() for path in certificate))
-    conf = (DEPLOY / "haproxy" / "haproxy.cfg").read_text()
-    conf = conf.replace("bind :443", f"bind 127.0.0.1:{port}").replace(
-        "/etc/haproxy/captions.example.pem", str(both)
-    )
-    conf = conf.replace("127.0.0.1:8765", f"{server.host}:{server.port}")
-    (tmp_path / "haproxy.cfg").write_text(conf)
-    process = subprocess.Popen(
-        [haproxy, "-db", "-f", tmp_path / "haproxy.cfg"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        passes(port, certificate[0], monkeypatch)
-    finally:
-        process.terminate()
-        process.wait(20)
+    conf = (DEPLOY / "haproxy" / "haproxy.cfg").read_text().replace("bind :443", f"bind 127.0.0.1:{port}")
+    conf = conf.replace("/etc/haproxy/captions.example.pem", str(both)).replace("inter 1s", "inter 100ms")
+    (folder / "proxy.conf").write_text(conf)
+    command = [program("haproxy"), "-f", str(folder / "proxy.conf")]
+    return [*command, "-c"], [*command, "-db"]
 
 
-def passes(port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session over TLS through what listens there, which does not pass the metrics on."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    url = f"https://127.0.0.1:{port}"
-    deadline = time.monotonic() + 20
-    while not answers(f"{url}/readyz"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    with sync.connect(url) as stream:
+def test_a_session_goes_through_a_proxy_and_the_metrics_do_not(proxy: str) -> None:
+    with sync.connect(proxy) as stream:
         stream.send(speech(3.0))
         assert stream.close().totals.words == 3
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"{url}/metrics")
+        urllib.request.urlopen(f"{proxy}/metrics")
+
+
+async def test_sessions_are_spread_and_come_back_to_their_own_server(
+    proxy: str, servers: list[RunningServer]
+) -> None:
+    """Each server is full while its session's connection is cut."""
+    async with connect(proxy) as first, connect(proxy) as second:
+        assert [slots_in_use(server) for server in servers] == [1, 1]
+        await asyncio.sleep(0.5)  # HAProxy takes no full server for one that is there
+        heard = await asyncio.gather(cut_while_speaking(first), cut_while_speaking(second))
+    assert heard == [(6, 2), (6, 2)]
+
+
+async def cut_while_speaking(stream: Stream) -> tuple[int, int]:
+    """Words heard and returns made while six seconds are said and the connection is lost twice."""
+
+    async def source() -> AsyncIterator[bytes]:
+        for number, piece in enumerate(pieces(speech(6.0).tobytes(), 3200)):
+            yield piece
+            await asyncio.sleep(0.02)
+            if number in (15, 40):
+                stream._link._socket.transport.abort()
+
+    words = returns = 0
+    async for event in stream.feed(source()):
+        words += len(event.words) if isinstance(event, TranscriptMessage) else 0
+        returns += isinstance(event, Resumed)
+    return words, returns
 
 
 def answers(url: str) -> bool:

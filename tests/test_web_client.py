@@ -242,15 +242,16 @@ def test_a_lost_connection_costs_nothing(page: Page, server: RunningServer) -> N
           await new Promise((resolve) => setTimeout(resolve, 30));
         }
         const done = await stream.close();
-        return [events, done, (await flushes[0]).id];
+        return [events, done, (await flushes[0]).id, sockets.at(-1).url];
         """
-    undisturbed, expected, _ = run(page, script, speech(5.0), [])
-    events, done, flush = run(page, script, speech(5.0), [1, 20, 38])
+    undisturbed, expected, _, _ = run(page, script, speech(5.0), [])
+    events, done, flush, url = run(page, script, speech(5.0), [1, 20, 38])
     states = [event for event in events if event["type"] == "state"]
     # A cut that falls into the pause before a new connection is none.
     assert sum(event["resumed"] for event in states) >= 2
     assert sum(event["type"] == "ready" for event in events) == 0
     assert (done, flush) == (expected, 1)
+    assert url == f"{server.url}?resume=one"
     assert words_of(events) == words_of(undisturbed)
 
 

@@ -32,6 +32,9 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.  [default: 8765]")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of this server among several, for the proxy before them.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Whisper model, or the path of one.  [default: base]")
     ] = None,
@@ -135,6 +138,7 @@ def serve(
     flags = {
         "host": host,
         "port": port,
+        "name": name,
         "model": model,
         "adapter": adapter,
         "chunk_ms": chunk_ms,

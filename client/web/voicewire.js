@@ -51,7 +51,7 @@ const UNCOUNTED = new Set(["ready", "resumed", "ack"]);
  *   audio_received: number, audio_processed: number, buffered_ms: number}} Transcript
  * @typedef {{type: "ready", session_id: string, model: string, settings: Record<string, any>,
  *   limits: {message_bytes: number, idle_s: number, session_s: number, buffered_s: number},
- *   resume: {token: string, window_s: number} | null}} Ready
+ *   resume: {token: string, window_s: number, server: string | null} | null}} Ready
  * @typedef {{type: "refined", utterance: number, start: number, end: number, text: string, words: Word[]}} Refined
  * @typedef {{type: "flushed", id: number, audio_processed: number}} Flushed
  * @typedef {{type: "done", totals: {audio_s: number, words: number, utterances: number}}} Done
@@ -272,8 +272,7 @@ export class Stream extends EventTarget {
     this.#drop();
     if (this.#state === "closed") return;
     this.#farewell = null;
-    const address = this.#ticket ? `${this.#url}?resume` : this.#url;
-    const socket = new WebSocket(address, this.#key ? ["token", this.#key] : []);
+    const socket = new WebSocket(this.#address(), this.#key ? ["token", this.#key] : []);
     let isLetIn = false;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
@@ -295,6 +294,13 @@ export class Stream extends EventTarget {
     };
     this.#socket = socket;
     this.#opening = setTimeout(() => this.#lost("the server did not answer"), OPEN_TIMEOUT_MS);
+  }
+
+  /** Where to connect. By the server's name a proxy finds the one that has the session. */
+  #address() {
+    if (!this.#ticket?.resume) return this.#url;
+    const { server } = this.#ticket.resume;
+    return `${this.#url}?resume${server ? `=${encodeURIComponent(server)}` : ""}`;
   }
 
   /** Why a handshake was refused for good, which a browser does not tell; null where it was for another reason. */
