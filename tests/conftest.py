@@ -6,7 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from benchmarks.speech_tars import FOLDER_VARIABLE, Clip, SpeechTar, speech_folder
+from tests.serving import wait_for_slots
 
 # No deadline: the machine may be busy with other work. In CI the same examples every time; elsewhere new ones.
 settings.register_profile("voicewire", deadline=None, derandomize="CI" in os.environ)
@@ -27,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.fixture
+def no_slot_is_lost(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test with a `server`, all of its sessions are over."""
+    yield
+    if "server" in request.fixturenames:
+        wait_for_slots(request.getfixturevalue("server"), 0, within_s=10)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.assistants import Heard, Relay, from_livekit, from_pipecat
 from tests.bare_install import run_bare
-from tests.serving import real_engine, speech, text_of, transcribe, wait_for_slots
+from tests.serving import real_engine, speech, text_of, transcribe
 from voicewire.client.assistants.segment import Segment, Segments
 from voicewire.streaming.key_file import Key, hashed, new_key, write_keys
 from voicewire.streaming.messages import (
@@ -26,7 +26,7 @@ from voicewire.streaming.messages import (
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
-pytestmark = pytest.mark.xdist_group("served")
+pytestmark = [pytest.mark.xdist_group("served"), pytest.mark.usefixtures("no_slot_is_lost")]
 
 SPOKEN_S = 3.0
 # What is asked at the end is answered sooner.
@@ -103,13 +103,6 @@ def server() -> Iterator[RunningServer]:
     # Whoever does not come back is not waited for much longer than the tests' own cuts take.
     with running_server(ServerSettings(resume_s=1.5), engine=real_engine()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "server" in request.fixturenames:
-        wait_for_slots(request.getfixturevalue("server"), 0, within_s=5)
 
 
 @pytest.fixture

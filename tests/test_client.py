@@ -29,17 +29,13 @@ EXAMPLES = re.findall(
 )
 ADDRESS = "127.0.0.1:8765"
 
+pytestmark = pytest.mark.usefixtures("no_slot_is_lost")
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
     with running_server(ServerSettings(idle_s=2.0), engine=real_engine()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(server: RunningServer) -> Iterator[None]:
-    yield
-    wait_for_slots(server, 0, within_s=10)
 
 
 def text_of(events: list[ServerMessage]) -> str:

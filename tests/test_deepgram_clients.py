@@ -19,7 +19,7 @@ from tests.serving import CLIP, pieces, real_engine, speech, wait_for_slots
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
-pytestmark = pytest.mark.xdist_group("served")
+pytestmark = [pytest.mark.xdist_group("served"), pytest.mark.usefixtures("no_slot_is_lost")]
 deepgram = pytest.importorskip(
     "deepgram", reason="deepgram-sdk is not installed: pip install 'voicewire[clients]'"
 )
@@ -34,12 +34,6 @@ LIVE = {"model": "nova-3", "encoding": "linear16", "sample_rate": "16000"}
 def server() -> Iterator[RunningServer]:
     with running_server(ServerSettings(upload_bytes=200_000), engine=real_engine()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(server: RunningServer) -> Iterator[None]:
-    yield
-    wait_for_slots(server, 0, within_s=5)
 
 
 def environment(server: RunningServer) -> DeepgramClientEnvironment:

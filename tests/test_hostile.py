@@ -32,7 +32,7 @@ from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
 # One worker: the model is loaded once per process.
-pytestmark = pytest.mark.xdist_group("served")
+pytestmark = [pytest.mark.xdist_group("served"), pytest.mark.usefixtures("no_slot_is_lost")]
 
 HURRIED = ServerSettings(handshake_s=1.0, idle_s=2.5, farewell_s=1.0, drain_s=20.0)
 
@@ -41,12 +41,6 @@ HURRIED = ServerSettings(handshake_s=1.0, idle_s=2.5, farewell_s=1.0, drain_s=20
 def server() -> Iterator[RunningServer]:
     with running_server(HURRIED, engine=real_engine()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(server: RunningServer) -> Iterator[None]:
-    yield
-    wait_for_slots(server, 0, within_s=5)
 
 
 def text(message: dict[str, object]) -> str:

@@ -16,11 +16,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.assistants import from_livekit, from_pipecat
-from tests.serving import CLIP, bystander, pieces, real_engine, speech, wait_for_slots
+from tests.serving import CLIP, bystander, pieces, real_engine, speech
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
-pytestmark = pytest.mark.xdist_group("served")
+pytestmark = [pytest.mark.xdist_group("served"), pytest.mark.usefixtures("no_slot_is_lost")]
 pytest.importorskip("openai", reason="openai is not installed: pip install 'voicewire[clients]'")
 from openai import APIError, AsyncOpenAI, BadRequestError, NotFoundError, OpenAI  # noqa: E402
 
@@ -31,12 +31,6 @@ RATE = 24_000
 def server() -> Iterator[RunningServer]:
     with running_server(ServerSettings(upload_bytes=200_000), engine=real_engine()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(server: RunningServer) -> Iterator[None]:
-    yield
-    wait_for_slots(server, 0, within_s=5)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.session import Session
 from voicewire.streaming.settings import ServerSettings
 
-pytestmark = pytest.mark.xdist_group("served")
+pytestmark = [pytest.mark.xdist_group("served"), pytest.mark.usefixtures("no_slot_is_lost")]
 
 SETTINGS = ServerSettings(outgoing_items=400)
 START_TEXT = json.dumps({**START, "resume": True})
@@ -85,7 +85,7 @@ class Wire:
         ready = self.session.take()
         assert isinstance(ready, Ready)
         assert ready.resume is not None
-        assert (ready.resume.token, ready.resume.window_s) == ("secret", SETTINGS.resume_s)
+        assert ready.resume == SETTINGS.ticket("secret")
 
     def obey(self, commands: list[Command]) -> None:
         """The engine."""
@@ -277,13 +277,6 @@ def test_an_abandoned_session_is_ended_by_a_server_that_stops() -> None:
 def server() -> Iterator[RunningServer]:
     with running_server(ServerSettings(), engine=real_engine()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "server" in request.fixturenames:
-        wait_for_slots(request.getfixturevalue("server"), 0, within_s=5)
 
 
 @dataclass(frozen=True)

@@ -48,19 +48,13 @@ from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
 # One worker: the model is loaded once per process.
-pytestmark = pytest.mark.xdist_group("served")
+pytestmark = [pytest.mark.xdist_group("served"), pytest.mark.usefixtures("no_slot_is_lost")]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
     with running_server(ServerSettings(), engine=real_engine()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(server: RunningServer) -> Iterator[None]:
-    yield
-    wait_for_slots(server, 0, within_s=5)
 
 
 # ---- words

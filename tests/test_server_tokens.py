@@ -14,7 +14,7 @@ import soundfile
 
 from benchmarks.word_errors import count_errors
 from tests import codecs_at_hand
-from tests.serving import speech, wait_for_slots
+from tests.serving import speech
 from voicewire.client import ServerError, TokensEvent, connect, sync, token_records
 from voicewire.codecs import Codec, Hello, RecordWriter, TokenFile, Tokens, TokenWriter
 from voicewire.streaming.engine import Engine
@@ -24,7 +24,7 @@ from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
 # One worker: the model is loaded once per process.
-pytestmark = pytest.mark.xdist_group("served")
+pytestmark = [pytest.mark.xdist_group("served"), pytest.mark.usefixtures("no_slot_is_lost")]
 
 SETTINGS = ServerSettings(max_sessions=8, threads=1)
 RATE, FRAME = 16_000, 320
@@ -51,12 +51,6 @@ def server(codec: Codec, of_words: Codec) -> Iterator[RunningServer]:
             yield server
     finally:
         engine.stop()
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(server: RunningServer) -> Iterator[None]:
-    yield
-    wait_for_slots(server, 0, within_s=5)
 
 
 class Heard:
@@ -192,6 +186,19 @@ async def test_tokens_of_words_are_those_of_the_codec_alone(server: RunningServe
 # ---- in
 
 
+def assert_nearly_the_same(heard: Heard, plain: Heard, errors: float, words: int) -> None:
+    """At most such a share of more than so many words differs, and they stand at the same times."""
+    counted = count_errors(plain.text, heard.text)
+    assert counted.words > words
+    assert counted.rate is not None
+    assert counted.rate <= errors, heard.text
+    starts = {word.word.lower(): word.start for word in plain.words}
+    apart = [
+        abs(word.start - starts[word.word.lower()]) for word in heard.words if word.word.lower() in starts
+    ]
+    assert np.median(apart) < 0.1
+
+
 async def test_speech_sent_as_tokens_gives_nearly_the_words_of_the_same_audio(
     server: RunningServer, codec: Codec, tmp_path: Path
 ) -> None:
@@ -202,15 +209,7 @@ async def test_speech_sent_as_tokens_gives_nearly_the_words_of_the_same_audio(
         heard = await Heard().listen(stream.feed(token_records(path, piece_s=0.1)))
         done = await stream.close()
     assert done.totals.audio_s == 12.0
-    errors = count_errors(plain.text, heard.text)
-    assert errors.words > 20
-    assert errors.rate is not None
-    assert errors.rate <= 0.2, heard.text
-    starts = {word.word.lower(): word.start for word in plain.words}
-    apart = [
-        abs(word.start - starts[word.word.lower()]) for word in heard.words if word.word.lower() in starts
-    ]
-    assert np.median(apart) < 0.1
+    assert_nearly_the_same(heard, plain, errors=0.2, words=20)
 
 
 async def test_tokens_of_words_are_captioned_without_their_sound(
@@ -226,15 +225,7 @@ async def test_tokens_of_words_are_captioned_without_their_sound(
         heard = await Heard().listen(stream.feed(token_records(path, piece_s=0.7)))
         done = await stream.close()
     assert done.totals.audio_s == pytest.approx(len(samples) / RATE, abs=1e-3)
-    errors = count_errors(plain.text, heard.text)
-    assert errors.words > 30
-    assert errors.rate is not None
-    assert errors.rate <= 0.25, heard.text
-    starts = {word.word.lower(): word.start for word in plain.words}
-    apart = [
-        abs(word.start - starts[word.word.lower()]) for word in heard.words if word.word.lower() in starts
-    ]
-    assert np.median(apart) < 0.1
+    assert_nearly_the_same(heard, plain, errors=0.25, words=30)
 
 
 async def test_tokens_of_words_can_become_neither_sound_nor_other_tokens(

@@ -12,14 +12,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.saying import SessionSays, audio_of, native, replies
-from tests.serving import pieces, real_engine, speech, wait_for_slots
+from tests.serving import pieces, real_engine, speech
 from voicewire.streaming.errors import SessionError
 from voicewire.streaming.messages import Close, ErrorCode, Flush, Start
 from voicewire.streaming.protocols.vosk import Vosk
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
-pytestmark = pytest.mark.xdist_group("served")
+pytestmark = [pytest.mark.xdist_group("served"), pytest.mark.usefixtures("no_slot_is_lost")]
 FRAME = bytes(3200)  # a fifth of a second at 8 kHz
 
 
@@ -137,13 +137,6 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
 def server() -> Iterator[RunningServer]:
     with running_server(ServerSettings(vosk="0"), engine=real_engine()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "server" in request.fixturenames:
-        wait_for_slots(request.getfixturevalue("server"), 0, within_s=5)
 
 
 async def test_the_test_client_of_vosk_hears_its_file(server: RunningServer) -> None:

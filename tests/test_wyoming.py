@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.saying import SessionSays, audio_of, native
-from tests.serving import bystander, pieces, real_engine, speech, wait_for_slots
+from tests.serving import bystander, pieces, real_engine, speech
 from voicewire.streaming.errors import SessionError
 from voicewire.streaming.messages import Close, ErrorCode, Start
 from voicewire.streaming.protocols.facade import Reply, Step
@@ -23,7 +23,7 @@ from voicewire.streaming.protocols.wyoming_frames import Event, FrameReader
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
-pytestmark = pytest.mark.xdist_group("served")
+pytestmark = [pytest.mark.xdist_group("served"), pytest.mark.usefixtures("no_slot_is_lost")]
 pytest.importorskip("wyoming", reason="wyoming is not installed: pip install 'voicewire[clients]'")
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop  # noqa: E402
 from wyoming.audio import AudioChunk, AudioStart, AudioStop  # noqa: E402
@@ -152,13 +152,6 @@ def test_a_format_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 def server() -> Iterator[RunningServer]:
     with running_server(ServerSettings(wyoming="127.0.0.1:0"), engine=real_engine()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def no_slot_is_lost(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "server" in request.fixturenames:
-        wait_for_slots(request.getfixturevalue("server"), 0, within_s=5)
 
 
 def client(server: RunningServer) -> AsyncTcpClient:
