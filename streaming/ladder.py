@@ -53,7 +53,8 @@ _CLIMB_AT = {
     Rung.SHEDDING: 0.75,
 }
 _LEAVE_AT = 0.8
-CALM_S = 10.0  # on each rung on the way down
+CALM_S = 10.0  # on each rung on the way down; longer where it was left too early before, up to
+LONGEST_CALM_S = 160.0
 SHED_S = 0.5  # from one session to the next: what a session leaves free has to show
 
 
@@ -68,6 +69,8 @@ class Ladder:
         self.rung = Rung.FULL
         self._bound_s = bound_s
         self._calm_since: float | None = None
+        self._calm_s = CALM_S
+        self._left_at: float | None = None
         self._watched: tuple[float, float] | None = None  # since when, and how far behind it was then
         self._behind_s = 0.0
 
@@ -81,8 +84,7 @@ class Ladder:
             default=Rung.FULL,
         )
         if wanted > self.rung:
-            self.rung = wanted
-            self._calm_since = None
+            self._climb(wanted, now)
         elif self.rung and behind_s < _LEAVE_AT * _CLIMB_AT[self.rung] * self._bound_s:
             self._rest(now)
         else:
@@ -106,10 +108,17 @@ class Ladder:
         self._watched = now, self._behind_s
         return self._behind_s >= behind_s
 
+    def _climb(self, rung: Rung, now: float) -> None:
+        """Where the way down was begun too early, the next one begins later: a steady load is tried seldom."""
+        too_early = self._left_at is not None and now - self._left_at < self._calm_s
+        self._calm_s = min(2 * self._calm_s, LONGEST_CALM_S) if too_early else CALM_S
+        self._calm_since, self._left_at = None, None
+        self.rung = rung
+
     def _rest(self, now: float) -> None:
         """One rung down after each stretch of calm."""
         if self._calm_since is None:
             self._calm_since = now
-        elif now - self._calm_since >= CALM_S:
+        elif now - self._calm_since >= self._calm_s:
             self.rung = Rung(self.rung - 1)
-            self._calm_since = now
+            self._calm_since = self._left_at = now

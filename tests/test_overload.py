@@ -16,7 +16,7 @@ from tests.serving import START, pieces, receive, receive_all, speech
 from voicewire.asr.settings import StreamSettings
 from voicewire.streaming import ladder
 from voicewire.streaming.engine import Engine
-from voicewire.streaming.ladder import CALM_S, SHED_S, Ladder, Rung
+from voicewire.streaming.ladder import CALM_S, LONGEST_CALM_S, SHED_S, Ladder, Rung
 from voicewire.streaming.messages import ErrorCode
 from voicewire.streaming.pace import Pace
 from voicewire.streaming.recogniser import loader
@@ -45,7 +45,7 @@ def test_every_rung_is_left_when_load_falls(backlogs: list[float]) -> None:
     now = 0.3 * len(backlogs)
     for number in range(len(Rung) + 1):
         before = steps.rung
-        after = steps.look(0.0, now + number * CALM_S)
+        after = steps.look(0.0, now + number * LONGEST_CALM_S)
         assert before - after <= 1
     assert steps.rung is Rung.FULL
 
@@ -60,6 +60,33 @@ def test_nothing_is_taken_back_before_a_stretch_of_calm(backlogs: list[float]) -
         if steps.look(behind_s, now) < before:
             falls.append(now)
     assert all(later - sooner >= CALM_S for sooner, later in pairwise(falls))
+
+
+def test_a_steady_load_is_tried_less_and_less_often() -> None:
+    """It is too much on every rung below the second, as it is for hours where a machine is full."""
+    steps = Ladder(BOUND_S)
+    falls, now = 0, 0.0
+    while now < 3600.0:
+        before = steps.rung
+        behind_s = 0.0 if before >= Rung.NO_LOOKS else ladder._CLIMB_AT[Rung.NO_LOOKS] * BOUND_S
+        falls += steps.look(behind_s, now) < before
+        now += 0.5
+    assert 3600 / LONGEST_CALM_S <= falls < 1.3 * 3600 / LONGEST_CALM_S
+
+
+def test_after_a_new_load_the_rest_is_short_again() -> None:
+    steps = Ladder(BOUND_S)
+    for now in (0.0, 11.0, 22.0):  # each time left after 10 s, and too early
+        steps.look(0.5, now)
+        steps.look(0.0, now + 0.1)
+        steps.look(0.0, now + 10.1)
+    assert steps.rung is not Rung.FULL
+    steps.look(0.0, now + 2 * LONGEST_CALM_S)
+    assert steps.rung is Rung.FULL
+    later = now + 4 * LONGEST_CALM_S
+    steps.look(0.5, later)
+    steps.look(0.0, later)
+    assert steps.look(0.0, later + CALM_S) is Rung.FULL
 
 
 @given(st.sampled_from(list(Rung)[1:]), st.lists(st.floats(0.81, 0.99), max_size=50))
