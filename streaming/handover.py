@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -38,6 +39,19 @@ class Parcel:
 
     session: SavedSession
     snapshot: bytes
+
+
+class Elsewhere(Protocol):
+    """Other server processes at work, among which a session may move."""
+
+    def put(self, parcel: Parcel) -> None:
+        """Leaves one for them. Raises OSError."""
+
+    async def take(self, token: str) -> Parcel | None:
+        """The session with this token, which one of them leaves for it; None where nobody has it.
+
+        Raises SessionError where it cannot be had now.
+        """
 
 
 class Handover:

@@ -165,7 +165,12 @@ class LiveSession:
     @property
     def portable(self) -> bool:
         """Whether another process can go on with it."""
-        return self._session.portable and self._keep is None
+        return self._session.portable and not self.leaving
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is on its way to another process."""
+        return self._keep is not None
 
     def hand_over(self, keep: Callable[[Parcel], None]) -> None:
         """Leaves for another process: takes nothing in any more, and calls `keep` when the stream has left."""

@@ -15,7 +15,7 @@ from voicewire.streaming.answers import Denial, Health, Readiness, Slots
 from voicewire.streaming.deck import Deck
 from voicewire.streaming.engine import Engine, EngineState
 from voicewire.streaming.errors import EngineError, SessionError
-from voicewire.streaming.handover import Handover, Parcel
+from voicewire.streaming.handover import Elsewhere, Handover, Parcel
 from voicewire.streaming.live import LiveSession
 from voicewire.streaming.logs import get_logger
 from voicewire.streaming.messages import ErrorCode
@@ -41,9 +41,10 @@ class Lobby:
     Args:
         engine: started by whoever made it.
         settings: limits of the sessions.
+        elsewhere: other processes that sessions may go to, and come from; None where there are none.
     """
 
-    def __init__(self, engine: Engine, settings: ServerSettings) -> None:
+    def __init__(self, engine: Engine, settings: ServerSettings, elsewhere: Elsewhere | None = None) -> None:
         self._engine = engine
         self._metrics = engine.metrics
         self._porter = Porter(settings)
@@ -51,16 +52,22 @@ class Lobby:
         self._traces = Traces(settings.traces)
         self._settings = settings
         self._sessions: set[LiveSession] = set()
-        self._resumption = Resumption(settings)
+        self._resumption = Resumption(settings, self._fetch)
         self._closing = False
         self._handover = None if settings.handover is None else Handover(settings.handover, settings.resume_s)
         self._awaiting_returns = self._handover is not None
+        self._elsewhere = elsewhere
         self._returns: set[asyncio.Task[None]] = set()
 
     @property
     def connections(self) -> int:
         """Sessions being served now."""
         return len(self._sessions)
+
+    @property
+    def closing(self) -> bool:
+        """Whether nobody is let in any more."""
+        return self._closing
 
     @property
     def engine(self) -> Engine:
@@ -132,7 +139,7 @@ class Lobby:
 
     async def health(self, request: Request) -> Response:
         """`/healthz`: whether the process is worth keeping."""
-        ailment = self._ailment
+        ailment = self.ailment
         return _answer(Health(status=ailment or "ok"), 503 if ailment else 200)
 
     async def readiness(self, request: Request) -> Response:
@@ -176,11 +183,38 @@ class Lobby:
             await asyncio.sleep(_LOOK_S)
         if not self._closing:
             for parcel in self._handover.take():
-                task = asyncio.create_task(self._go_on(parcel), name="voicewire-return")
-                self._returns.add(task)
-                task.add_done_callback(self._returns.discard)
+                self._take_up(parcel)
         await asyncio.sleep(0)  # each has begun
         self._awaiting_returns = False
+
+    def let_go(self, token: str) -> Literal["leaves", "stays", "absent"]:
+        """What becomes of a session whose client has come back elsewhere."""
+        live = self._resumption.session(token)
+        if live is None:
+            return "absent"
+        if live.portable and self._elsewhere is not None:
+            live.hand_over(self._elsewhere.put)
+        return "leaves" if live.leaving else "stays"
+
+    async def _fetch(self, token: str) -> None:
+        """Has a session come here from elsewhere, if it is there. Raises SessionError."""
+        if self._elsewhere is None:
+            return
+        full = SessionError(ErrorCode.CAPACITY, "the session cannot come here now: try again")
+        if self._engine.seats_in_use >= self._engine.capacity:
+            raise full
+        parcel = await self._elsewhere.take(token)
+        if parcel is not None:
+            self._take_up(parcel)
+            await asyncio.sleep(0)  # it has begun
+            if self._resumption.session(token) is None:
+                self._elsewhere.put(parcel)
+                raise full
+
+    def _take_up(self, parcel: Parcel) -> None:
+        task = asyncio.create_task(self._go_on(parcel), name="voicewire-return")
+        self._returns.add(task)
+        task.add_done_callback(self._returns.discard)
 
     async def _go_on(self, parcel: Parcel) -> None:
         live = self.new_session()
@@ -197,12 +231,13 @@ class Lobby:
         except SessionError as error:
             log.warning("session_not_taken_over", session=parcel.session.session_id, reason=str(error))
 
-    def close(self) -> None:
-        """Lets nobody in any more and asks everyone to finish."""
+    def close(self, *, leave: bool = True) -> None:
+        """Lets nobody in any more and asks everyone to finish, or to `leave` for another process if they can."""
         self._closing = True
+        keep = self._keep if leave else None
         for live in list(self._sessions):
-            if self._handover is not None and live.portable:
-                live.hand_over(self._handover.put)
+            if keep is not None and live.portable:
+                live.hand_over(keep)
             else:
                 live.shut_down()
 
@@ -218,13 +253,19 @@ class Lobby:
 
     def _readmit(self, headers: Mapping[str, str]) -> None:
         self._porter.check(headers)
-        if self._handover is not None and (self._closing or self._awaiting_returns):
+        if self._keep is not None and (self._closing or self._awaiting_returns):
             raise SessionError(ErrorCode.CAPACITY, "the server is being started anew: try again")
         if self._resumption.crowded:
             raise SessionError(ErrorCode.CAPACITY, "too many clients come back at once: try again")
 
     @property
-    def _ailment(self) -> Literal["failed", "stalled"] | None:
+    def _keep(self) -> Callable[[Parcel], None] | None:
+        """Takes sessions that leave; None where they have nowhere to go."""
+        to = self._handover or self._elsewhere
+        return None if to is None else to.put
+
+    @property
+    def ailment(self) -> Literal["failed", "stalled"] | None:
         """What makes this process not worth keeping, if anything does."""
         engine = self._engine
         if engine.state in (EngineState.FAILED, EngineState.STOPPED) or (engine.ready and not engine.alive):
@@ -236,7 +277,7 @@ class Lobby:
     def _status(self) -> Literal["ready", "loading", "closing", "failed", "stalled"]:
         if self._closing:
             return "closing"
-        return self._ailment or ("loading" if self._engine.state is EngineState.LOADING else "ready")
+        return self.ailment or ("loading" if self._engine.state is EngineState.LOADING else "ready")
 
     def _reserve(self, live: LiveSession) -> Seat:
         if self._closing:

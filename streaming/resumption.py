@@ -5,6 +5,7 @@ full lets it in all the same.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -24,10 +25,13 @@ class Resumption:
 
     Args:
         settings: how many sessions there may be, and how long a client may take to say which one is its own.
+        fetch: called with the token of a session that is not here; has it come here, if it is anywhere. May raise
+            SessionError.
     """
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, fetch: Callable[[str], Awaitable[None]]) -> None:
         self._settings = settings
+        self._fetch = fetch
         self._served: dict[str, tuple[LiveSession, Connection | None]] = {}
         self._arriving = 0
 
@@ -35,6 +39,10 @@ class Resumption:
     def crowded(self) -> bool:
         """Whether so many have come back and not yet said to what that nobody else is let in."""
         return self._arriving >= self._settings.most_sessions
+
+    def session(self, token: str) -> LiveSession | None:
+        """The session with this token, where it is here."""
+        return self._served.get(token, (None, None))[0]
 
     async def serve(self, websocket: WebSocket, live: LiveSession) -> None:
         """Serves a new session until it is over, on this connection and on those that take over from it."""
@@ -93,6 +101,8 @@ class Resumption:
         said = parse(message.get("text") or "{}", self._settings.message_bytes)
         if not isinstance(said, Resume):
             raise SessionError(ErrorCode.START_EXPECTED, f"expected `resume` here, and got `{said.type}`")
+        if said.token not in self._served:
+            await self._fetch(said.token)
         live, connection = self._served.get(said.token, (None, None))
         if live is None:
             raise SessionError(ErrorCode.RESUME_FAILED, "there is no such session any more: open another")

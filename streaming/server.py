@@ -22,6 +22,7 @@ from voicewire.streaming import logs
 from voicewire.streaming.doors import deepgram, descriptions, openai, vosk
 from voicewire.streaming.doors.wyoming import WyomingDoor
 from voicewire.streaming.engine import Engine, EngineState
+from voicewire.streaming.handover import Elsewhere
 from voicewire.streaming.listening import Listeners, port_of
 from voicewire.streaming.lobby import Lobby
 from voicewire.streaming.page import Page
@@ -37,15 +38,21 @@ log = logs.get_logger(__name__)
 _SOCKET_BUFFER_BYTES = 128 * 1024
 
 
-def create_app(engine: Engine, settings: ServerSettings, page: Path | None = None) -> Starlette:
+def create_app(
+    engine: Engine,
+    settings: ServerSettings,
+    page: Path | None = None,
+    elsewhere: Elsewhere | None = None,
+) -> Starlette:
     """The ASGI application. It neither starts nor stops the engine; `serve` and `running_server` do.
 
     `page` is a folder whose `index.html` is served at `/`, unless the settings say that no page is wanted.
+    Sessions may go `elsewhere`, and come from there.
 
     Under another server than theirs, the limits that lie below ASGI (message size before a message is in memory,
     a whole request in time, a client that reads nothing) are that server's own.
     """
-    lobby = Lobby(engine, settings)
+    lobby = Lobby(engine, settings, elsewhere)
     app = Starlette(
         routes=[
             WebSocketRoute(STREAM_PATH, lobby.stream),
@@ -204,6 +211,8 @@ class _Server(uvicorn.Server):
             ws_ping_interval=None,
             # Audio does not shrink by it, and it costs memory and time per connection.
             ws_per_message_deflate=False,
+            # Not uvloop where something has brought it along: what is tested is what runs.
+            loop="asyncio",
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -25,7 +25,8 @@ from voicewire.streaming.settings import ServerSettings
 # Close codes by which a client says goodbye: done, going away, and no code at all.
 _GOODBYES = (1000, 1001, 1005)
 
-_ABORT = "voicewire.abort"
+# In a websocket's scope: what follows here. proxied.py gives the same where another server has the sockets.
+EXTENSION = "voicewire.abort"
 
 # The rest of a request is still to come: its head, or its body.
 _UNFINISHED = (h11.IDLE, h11.SEND_BODY)
@@ -42,7 +43,7 @@ def _ignore() -> None:
 
 def abort(websocket: WebSocket) -> None:
     """Drops the connection without a closing handshake; what was not sent yet is thrown away."""
-    extension = websocket.scope.get("extensions", {}).get(_ABORT)
+    extension = websocket.scope.get("extensions", {}).get(EXTENSION)
     if extension is not None:
         cast(Callable[[], None], extension["abort"])()
 
@@ -52,20 +53,20 @@ async def parted(websocket: WebSocket) -> bool:
 
     A close with any other code is that of a client that gives up a connection, and not its session.
     """
-    extension = websocket.scope.get("extensions", {}).get(_ABORT)
+    extension = websocket.scope.get("extensions", {}).get(EXTENSION)
     return extension is None or await cast(asyncio.Future[bool], extension["parted"])
 
 
 def word_errors(websocket: WebSocket, worded: Callable[[Error], str]) -> None:
     """Errors that the transport itself finds are told in these words: those of the connection's protocol."""
-    extension = websocket.scope.get("extensions", {}).get(_ABORT)
+    extension = websocket.scope.get("extensions", {}).get(EXTENSION)
     if extension is not None:
         extension["worded"] = worded
 
 
 def on_ping(websocket: WebSocket, heard: Callable[[], None]) -> None:
     """Calls `heard` at every ping of the client's."""
-    extension = websocket.scope.get("extensions", {}).get(_ABORT)
+    extension = websocket.scope.get("extensions", {}).get(EXTENSION)
     if extension is not None:
         extension["pinged"] = heard
 
@@ -95,7 +96,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
         scope = getattr(self, "scope", None)
         if scope is not None:
             self._gone = self.loop.create_future()
-            scope["extensions"][_ABORT] = {"abort": self.transport.abort, "parted": self._gone}
+            scope["extensions"][EXTENSION] = {"abort": self.transport.abort, "parted": self._gone}
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -120,7 +121,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             self.transport.abort()
             return
         super().handle_ping()
-        cast(Callable[[], None], self.scope["extensions"][_ABORT].get("pinged", _ignore))()
+        cast(Callable[[], None], self.scope["extensions"][EXTENSION].get("pinged", _ignore))()
 
     def handle_close(self, event: Frame) -> None:
         # The answer to a close of ours has our code.
@@ -160,7 +161,7 @@ class WebSocketTransport(WebSocketsSansIOProtocol):
             {"type": "websocket.disconnect", "code": CLOSE_CODES[code], "reason": code.value}
         )
         worded = cast(
-            Callable[[Error], str], self.scope["extensions"][_ABORT].get("worded", Error.model_dump_json)
+            Callable[[Error], str], self.scope["extensions"][EXTENSION].get("worded", Error.model_dump_json)
         )
         error = worded(Error(code=code, message=message)).encode()
         close = Close(CLOSE_CODES[code], code.value).serialize()
