@@ -39,7 +39,8 @@ def recording(folder: Path, seconds: float, name: str = "talk.wav") -> Path:
 @contextmanager
 def served_page(port: int = 0) -> Iterator[RunningServer]:
     """The page and the real recogniser."""
-    with running_server(ServerSettings(name="one"), engine=real_engine(), page=PAGE, port=port) as server:
+    settings = ServerSettings(name="one", refine_s=60)
+    with running_server(settings, engine=real_engine(), page=PAGE, port=port) as server:
         yield server
 
 

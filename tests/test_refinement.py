@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,11 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.sync.client import connect
 
 from benchmarks.word_errors import count_errors
-from tests.serving import pieces, real_engine, receive_all, session, speech
+from tests import serving
+from tests.serving import RawWebSocket, pieces, real_engine, receive_all, session, speech
 from tests.test_session import START, Driver, silence, word
 from voicewire.asr.events import Endpoint, Event, Flushed, Transcript, Word
 from voicewire.asr.remote_pass import RemotePass
@@ -367,6 +370,24 @@ def test_a_client_that_asks_for_it_gets_it_before_done(server: RunningServer) ->
     assert refined[0]["start"] == words[0]["start"]
     numbers = [message["seq"] for message in messages if "seq" in message]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_it_is_kept_for_a_client_whose_connection_is_lost(server: RunningServer) -> None:
+    """While the second pass is at work: the last that it heard before is a committed word."""
+    with RawWebSocket(server) as client:
+        client.send({**serving.START, "refine": True, "resume": True})
+        token = client.receive()[1]["resume"]["token"]
+        client.send(speech(9.0).tobytes())
+        client.send({"type": "close"})
+        while client.receive()[1]["type"] != "transcript":
+            pass
+        client.vanish()
+    with connect(f"{server.url}?resume") as back:
+        back.send(json.dumps({"type": "resume", "token": token, "received": 1}))
+        messages = receive_all(back, 90)
+    refined = [message for message in messages if message["type"] == "refined"]
+    assert messages[-1]["type"] == "done"
+    assert count_errors(TOLD, " ".join(message["text"] for message in refined)).errors <= 1
 
 
 def test_the_document_s_example_does_what_it_says(

@@ -27,7 +27,7 @@ async ([encoded, more]) => {
   const audio = new Int16Array(bytes.buffer);
   const events = [];
   const record = (stream) => {
-    for (const type of ["ready", "state", "transcript", "endpoint", "flushed", "error", "done"]) {
+    for (const type of ["ready", "state", "transcript", "endpoint", "refined", "flushed", "error", "done"]) {
       stream.addEventListener(type, ({ detail }) => events.push({ type, ...detail }));
     }
     return stream;
@@ -158,6 +158,24 @@ def test_settings_change_on_the_way_and_requests_after_the_end_fail(
     )
     assert (settings["chunk_ms"], settings["commit_ms"]) == (100, 400)
     assert failures == ["stream_closed", "stream_closed"]
+
+
+def test_what_was_heard_once_more_is_told_before_the_end(page: Page, server: RunningServer) -> None:
+    page.goto(server.http_url)
+    events = run(
+        page,
+        """
+        const stream = record(await connect(location.href, { start: { refine: true } }));
+        stream.send(audio);
+        await stream.close();
+        return events;
+        """,
+        speech(5.0),
+    )
+    kinds = [event["type"] for event in events]
+    assert "refined" in kinds[: kinds.index("done")]
+    refined = " ".join(event["text"] for event in events if event["type"] == "refined")
+    assert alike(refined, text_of(events)) > 0.8
 
 
 def test_what_a_server_refuses_for_good_is_not_tried_again(page: Page, server: RunningServer) -> None:
