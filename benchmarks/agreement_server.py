@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed
 
 from benchmarks.faster_whisper_model import Transcribe, load_faster_whisper
 from benchmarks.local_agreement import LocalAgreement
+from benchmarks.served import free_port
 from benchmarks.speech_tars import SAMPLE_RATE
 
 START_S = 120.0
@@ -67,9 +68,7 @@ class AgreementServer:
 @contextmanager
 def agreement_served(workers: int) -> Iterator[str]:
     """The address of such a server in a process of its own; ends it afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.agreement_server", str(port), str(workers)])
     try:
         _wait(process, port)

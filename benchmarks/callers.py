@@ -17,6 +17,7 @@ PIECE_S = 0.06
 _PIECE_BYTES = round(PIECE_S * SAMPLE_RATE) * 2
 _START = {"type": "start", "encoding": "pcm_s16le", "sample_rate": SAMPLE_RATE}
 _PATIENCE_S = 30.0
+SPREAD_S = 3.0
 
 
 @dataclass(slots=True)
@@ -63,9 +64,8 @@ class Caller:
         await asyncio.sleep(begin_s)
         try:
             async with connect(self._url, max_size=None, ping_interval=None, compression=None) as websocket:
-                await websocket.send(json.dumps({**_START, **self._settings}))
                 async with asyncio.timeout(_PATIENCE_S):
-                    await websocket.recv()
+                    await self._greet(websocket)
                 self._began = time.perf_counter()
                 self._counts = (self._began + warm_up_s, self._began + warm_up_s + seconds)
                 listener = asyncio.create_task(self._listen(websocket))
@@ -76,6 +76,11 @@ class Caller:
             self.heard.error = "" if self.heard.refused else str(refusal)
         except (WebSocketException, OSError, TimeoutError) as error:
             self.heard.error = str(error) or type(error).__name__
+
+    async def _greet(self, websocket: ClientConnection) -> None:
+        """Until the server takes audio."""
+        await websocket.send(json.dumps({**_START, **self._settings}))
+        await websocket.recv()
 
     async def _speak(self, websocket: ClientConnection, seconds: float) -> None:
         for number in range(round(seconds / PIECE_S)):
@@ -88,14 +93,13 @@ class Caller:
 
     async def _listen(self, websocket: ClientConnection) -> None:
         async for message in websocket:
-            now = time.perf_counter()
-            if isinstance(message, bytes) or '"transcript"' not in message[:40]:
-                continue
-            transcript = json.loads(message)
-            if self._counts[0] <= now <= self._counts[1]:
-                self._take(transcript, now)
+            if isinstance(message, str):
+                self._take(message, time.perf_counter())
 
-    def _take(self, transcript: dict[str, Any], now: float) -> None:
+    def _take(self, message: str, now: float) -> None:
+        if '"transcript"' not in message[:40] or not self._counts[0] <= now <= self._counts[1]:
+            return
+        transcript = json.loads(message)
         played_s = now - self._began
         self.heard.committed_s += [played_s - word["end"] for word in transcript["words"]]
         self.heard.buffered_ms.append(transcript.get("buffered_ms", 0))
@@ -106,7 +110,7 @@ class Caller:
 
 
 async def call_all(
-    callers: Sequence[Caller], warm_up_s: float, seconds: float, spread_s: float = 3.0
+    callers: Sequence[Caller], warm_up_s: float, seconds: float, spread_s: float = SPREAD_S
 ) -> None:
     """All at once, but for their beginnings, which lie `spread_s` apart from first to last."""
     async with asyncio.TaskGroup() as group:

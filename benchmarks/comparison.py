@@ -121,19 +121,6 @@ class ComparisonRun:
         return Contender(entrant.name, entrant.arithmetic, texts, self.references, played)
 
 
-def words_in(stream: LongStream, times: ReferenceTimes, tars: Sequence[SpeechTar]) -> list[ReferenceWord]:
-    """The reference's words with their times on the stream's clock."""
-    words, start_s = [], 0.0
-    for clip, piece in zip(stream.clips, stream.pieces, strict=True):
-        tar = next(tar for tar in tars if tar.name == clip.tar)
-        words += [
-            ReferenceWord(word.text, word.start_s + start_s, word.end_s + start_s)
-            for word in times.words(tar, clip.key)
-        ]
-        start_s += len(piece) / SAMPLE_RATE
-    return words
-
-
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = benchmark_parser("comparison", __doc__, "300:1200,300:300", threads=1)
     parser.set_defaults(precision="float32")
@@ -178,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         entrants += [*native, *other_entrants(args, "int8")]
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        references = [words_in(stream, times, tars) for stream in streams]
+        references = [times.along(stream, tars) for stream in streams]
         run = ComparisonRun(streams, references, kept, args.free, progress)
         contenders = [run.contend(entrant) for entrant in entrants]
     kept.close()

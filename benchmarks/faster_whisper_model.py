@@ -49,7 +49,7 @@ def load_faster_whisper(
         compute_type=compute_type,
         cpu_threads=threads,
         num_workers=workers,
-        files=_package_files(model),
+        files=package_files(model),
     )
 
     def transcribe(samples: np.ndarray, prompt: str) -> list[Passage]:
@@ -69,7 +69,8 @@ def _word(word: FasterWhisperWord) -> Word:
     return Word(word.word, float(word.start), float(word.end), float(word.probability), 0.0)
 
 
-def _package_files(model: str) -> dict[str, bytes]:
+def package_files(model: str) -> dict[str, bytes]:
+    """The files of a folder that CTranslate2 reads, by name. Raises WeightsError."""
     for package in PACKAGES:
         files = package.files() if package.model == model else None
         if files is None or not all((files[0].parent / name).is_file() for name in _BESIDE):

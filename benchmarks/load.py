@@ -7,7 +7,8 @@ server; how much of it they take, and how late they are themselves, stands besid
 
 --peer faster-whisper-local-agreement sends the same speech to LocalAgreement-2 on faster-whisper
 (agreement_server.py), in the same run, for a ratio. Its policy alone takes two steps of a second for a word, so it
-may take --peer-limit seconds.
+may take --peer-limit seconds. --peer whisperlivekit sends it to WhisperLiveKit's own server, as its package comes,
+in an environment of its own (whisperlivekit_server.py); its default policy is SimulStreaming.
 """
 
 import argparse
@@ -21,57 +22,37 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.agreement_server import agreement_served
-from benchmarks.callers import Caller, Heard, call_all
+from benchmarks.caller_speech import as_pcm, references, speeches
+from benchmarks.callers import SPREAD_S, Caller, Heard, call_all
 from benchmarks.load_plot import plot_load
+from benchmarks.long_stream import LongStream
 from benchmarks.machine import Machine, this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
 from benchmarks.options import table_parser, wide_console
 from benchmarks.percentiles import percentiles
 from benchmarks.served import served
-from benchmarks.speech_tars import SAMPLE_RATE, SpeechTar
+from benchmarks.whisperlivekit_caller import LinesCaller
+from benchmarks.whisperlivekit_server import whisperlivekit_python, whisperlivekit_served
 
 VOICEWIRE = "voicewire"
-PEERS = ("faster-whisper-local-agreement",)
-_SPEECH_S = 90.0  # of its own for each client, said again when it is over
+WHISPERLIVEKIT = {"whisperlivekit": "simulstreaming", "whisperlivekit-local-agreement": "localagreement"}
+PEERS = ("faster-whisper-local-agreement", *WHISPERLIVEKIT)
 _HEADINGS = (
     "server", "clients", "carried", "committed, median s", "P95", "P99", "shown, median s", "P95",
     "behind, ms", "server, cores", "clients, cores", "late, ms", "memory, MiB",
 )  # fmt: skip
 
 
-def speeches(paths: Sequence[Path], count: int) -> list[np.ndarray]:
-    """Speech for each client, int16: the tars' clips in an order of its own."""
-    clips = [clip.samples for path in paths for clip in SpeechTar(path).clips(None)]
-    made = []
-    for number in range(count):
-        order = np.random.default_rng(number).permutation(len(clips))
-        total, chosen = 0, []
-        for index in order:
-            chosen.append(clips[index])
-            total += len(clips[index])
-            if total >= _SPEECH_S * SAMPLE_RATE:
-                break
-        made.append((np.concatenate(chosen) * 32_767).astype(np.int16))
-    return made
-
-
 def run_step(
-    url: str,
-    server: psutil.Process,
-    speech: Sequence[np.ndarray],
-    args: argparse.Namespace,
-    limit_s: float,
+    callers: Sequence[Caller], server: psutil.Process, args: argparse.Namespace, limit_s: float
 ) -> dict[str, Any]:
     """The figures of one number of clients."""
-    settings = {"chunk_ms": args.chunk, "commit_ms": args.commit}
-    callers = [Caller(url, own, settings) for own in speech]
     before, own_before, began = _busy_s(server), time.process_time(), time.perf_counter()
     asyncio.run(call_all(callers, args.warm_up, args.seconds))
     took_s = time.perf_counter() - began
@@ -117,12 +98,24 @@ def _busy_s(server: psutil.Process) -> float:
 def _running(name: str, args: argparse.Namespace, most: int) -> Iterator[tuple[str, psutil.Process]]:
     """The address of a server, and its process."""
     if name == VOICEWIRE:
-        threads = ["--threads", str(args.threads)] if args.threads else []
-        with served(["--max-sessions", str(most), *threads]) as url:
+        options = ["--threads", str(args.threads)] if args.threads else []
+        with served(["--max-sessions", str(most), *options]) as url:
             yield f"{url}/v1/stream", psutil.Process().children()[-1]
-    else:
-        with agreement_served(args.threads or len(os.sched_getaffinity(0))) as url:
-            yield url, psutil.Process().children()[-1]
+        return
+    threads = args.threads or len(os.sched_getaffinity(0))
+    policy = WHISPERLIVEKIT.get(name)
+    with whisperlivekit_served(policy, threads) if policy else agreement_served(threads) as url:
+        yield url, psutil.Process().children()[-1]
+
+
+def _callers(name: str, url: str, streams: Sequence[LongStream], args: argparse.Namespace) -> list[Caller]:
+    """A client for each stream."""
+    if name in WHISPERLIVEKIT:
+        kept = args.json.with_suffix(".transcripts.jsonl")
+        said = references(streams, args.data, args.warm_up + args.seconds + SPREAD_S, kept)
+        return [LinesCaller(url, as_pcm(own), words) for own, words in zip(streams, said, strict=True)]
+    settings = {"chunk_ms": args.chunk, "commit_ms": args.commit}
+    return [Caller(url, as_pcm(own), settings) for own in streams]
 
 
 def run_server(name: str, args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
@@ -130,11 +123,12 @@ def run_server(name: str, args: argparse.Namespace, console: Console) -> list[di
     own = name == VOICEWIRE
     counts = [int(one) for one in (args.clients if own else args.peer_clients).split(",")]
     limit_s = args.limit if own else args.peer_limit
-    speech = speeches(args.data, max(counts))
+    streams = speeches(args.data, max(counts))
     steps: list[dict[str, Any]] = []
     with _running(name, args, max(counts)) as (url, process):
         for count in counts:
-            step = {"server": name} | run_step(url, process, speech[:count], args, limit_s)
+            callers = _callers(name, url, streams[:count], args)
+            step = {"server": name} | run_step(callers, process, args, limit_s)
             steps.append(step)
             console.print(*_row(step), sep="  ")
             if not step["carried"] and not args.beyond:
@@ -179,6 +173,7 @@ def report(steps: Sequence[dict[str, Any]], args: argparse.Namespace, machine: M
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = table_parser("load", __doc__)
+    parser.add_argument("--section", default="load", help="the markers' name there; default %(default)s")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw delay against clients")
     parser.add_argument("--clients", default="8,16,24,32,40,48", help="steps; default %(default)s")
     parser.add_argument("--seconds", type=float, default=30.0, help="that count, a step; default %(default)s")
@@ -198,6 +193,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_arguments(arguments)
+    if WHISPERLIVEKIT.keys() & args.peer:
+        whisperlivekit_python()
     console = wide_console()
     steps = [step for name in (VOICEWIRE, *args.peer) for step in run_server(name, args, console)]
     table = Table(*_HEADINGS, title="Live streams at a time")
@@ -208,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps({"machine": asdict(machine), "steps": steps}, indent=2) + "\n")
     if args.markdown:
-        replace_section(args.markdown, "load", report(steps, args, machine))
+        replace_section(args.markdown, args.section, report(steps, args, machine))
     if args.plot:
         plot_load(steps, args.limit, args.plot)
 

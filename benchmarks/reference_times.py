@@ -1,10 +1,12 @@
 """When each word of a reference was spoken: as the set has it, else by forced alignment, which is kept."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import astuple
 
 from benchmarks.forced_alignment import ForcedAligner
-from benchmarks.speech_tars import ReferenceWord, SpeechTar
+from benchmarks.long_stream import LongStream
+from benchmarks.speech_tars import SAMPLE_RATE, ReferenceWord, SpeechTar
 from benchmarks.transcript_cache import TranscriptCache, TranscriptKey, fingerprint
 from benchmarks.word_match import plain
 
@@ -31,4 +33,16 @@ class ReferenceTimes:
         self._aligner = self._aligner or ForcedAligner(self._model)
         words = self._aligner.align(tar.read(clip).samples, text)
         self._cache.add(key, json.dumps([astuple(word) for word in words]))
+        return words
+
+    def along(self, stream: LongStream, tars: Sequence[SpeechTar]) -> list[ReferenceWord]:
+        """The words of a stream, whose clips are of these tars, with their times on its own clock."""
+        words, start_s = [], 0.0
+        for clip, piece in zip(stream.clips, stream.pieces, strict=True):
+            tar = next(tar for tar in tars if tar.name == clip.tar)
+            words += [
+                ReferenceWord(word.text, word.start_s + start_s, word.end_s + start_s)
+                for word in self.words(tar, clip.key)
+            ]
+            start_s += len(piece) / SAMPLE_RATE
         return words

@@ -14,6 +14,14 @@ from urllib.request import urlopen
 START_S = 120.0
 
 
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 @contextmanager
 def served(options: Sequence[str] = (), port: int | None = None) -> Iterator[str]:
     """Gives the address of a server started with `voicewire serve OPTIONS`; ends it afterwards.
@@ -22,10 +30,7 @@ def served(options: Sequence[str] = (), port: int | None = None) -> Iterator[str
 
     Raises RuntimeError with what the server wrote where it does not get ready.
     """
-    if port is None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    port = free_port() if port is None else port
     command = [
         str(Path(sys.executable).parent / "voicewire"),
         "serve",
@@ -34,13 +39,23 @@ def served(options: Sequence[str] = (), port: int | None = None) -> Iterator[str
         "--port",
         str(port),
     ]
-    with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen([*command, *options], stdout=output, stderr=subprocess.STDOUT)
+    with running([*command, *options], f"http://127.0.0.1:{port}/readyz"):
+        yield f"ws://127.0.0.1:{port}"
+
+
+@contextmanager
+def running(command: Sequence[str], ready: str, environment: dict[str, str] | None = None) -> Iterator[None]:
+    """Any server, from the moment at which the address `ready` answers with 200; ends it afterwards.
+
+    Raises RuntimeError with what the server wrote where it does not get so far.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
-            if not _ready(process, f"http://127.0.0.1:{port}/readyz"):
+            if not _ready(process, ready):
                 output.seek(0)
                 raise RuntimeError(f"the server did not get ready:\n{output.read()[-4000:]}")
-            yield f"ws://127.0.0.1:{port}"
+            yield
         finally:
             process.terminate()
             try:
