@@ -68,7 +68,7 @@ class LinesCaller(Caller):
 
     def _take(self, message: str, now: float) -> None:
         transcript = json.loads(message)
-        self.heard.error = transcript.get("error", "")
+        self.heard.error = self.heard.error or transcript.get("error", "")
         if "lines" in transcript:
             self._lines.take(transcript, now)
             if self._counts[0] <= now <= self._counts[1]:
