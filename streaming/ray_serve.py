@@ -80,7 +80,7 @@ def application(args: Mapping[str, Any]) -> serve.Application:
     Raises DeploymentError, pydantic.ValidationError, FileNotFoundError.
     """
     given = dict(args)
-    replicas = Replicas.parse(given.pop("replicas", "1"))
+    replicas = Replicas.parse(str(given.pop("replicas", 1)))
     config = given.pop("config", os.environ.get("VOICEWIRE_CONFIG"))
     return deployed(ServerSettings.load(config and Path(config), **given), replicas)
 
