@@ -314,6 +314,7 @@ class BatchTranscriber:
     def _free_slot(self) -> int:
         for slot in range(self.capacity):
             if slot not in self._streams:
+                self.slots.clear(slot)
                 return slot
         raise CapacityError(f"all {self.capacity} slots are taken: close a stream, or load with more slots")
 

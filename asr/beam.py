@@ -99,7 +99,8 @@ class BeamDecoder:
         slots, end = self.decoder.slots, request.position
         for place in self.spare:
             slots.self_keys[:, place, :, :, :end] = slots.self_keys[:, request.slot, :, :, :end]
-            slots.self_values[:, place, :, :end] = slots.self_values[:, request.slot, :, :end]
+            # all of them: see Slots.clear
+            slots.self_values[:, place] = slots.self_values[:, request.slot]
 
 
 def _ends(request: Request, one: Hypothesis, row: Tensor) -> bool:

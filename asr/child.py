@@ -16,13 +16,10 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, TypeAlias
 
+from voicewire.asr.compiled import bound_compiled
 from voicewire.asr.errors import AsrError, RecogniserLostError
 
 _LEAVING_S = 2.0  # that a child has to end by itself
-# oneDNN keeps what it compiled for each shape of a product, and a stream's shapes change from look to look.
-# With 64 instead of 1024 a recogniser takes 0.4 GB less after some minutes, and is as fast (20 streams: 51 ms
-# per second of audio against 50 to 53; one stream: 33 s of processor time for five minutes against 34).
-_COMPILED_SHAPES = "64"
 
 
 class Child:
@@ -77,7 +74,8 @@ class Child:
 
 
 def _environment(threads: int | None) -> dict[str, str]:
-    own = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": _COMPILED_SHAPES, **os.environ}
+    own = dict(os.environ)
+    bound_compiled(own)
     return own | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from voicewire.asr.attention import attend
 from voicewire.asr.model import CausalWhisper
 from voicewire.asr.slots import Slots
 
@@ -102,7 +103,7 @@ class TokenDecoder:
             keys, values = self.slots.self_keys[layer, feed.slot], self.slots.self_values[layer, feed.slot]
             keys[:, :, start:end] = k.transpose(1, 2)
             values[:, start:end] = v
-            mixed[rows] = _mix(q, keys[:, :, :end], values[:, :end], mask)[0]
+            mixed[rows], _ = attend(q, keys, values, end, mask)
         return mixed
 
     def _attend_cross(
@@ -118,28 +119,15 @@ class TokenDecoder:
         mixed = torch.empty_like(queries)
         row = 0
         for index, (feed, mask) in enumerate(zip(feeds, masks, strict=True)):
-            count, width = len(feed.tokens), _widest(feed)
+            count = len(feed.tokens)
             rows = slice(row, row := row + count)
             q = queries[rows].view(count, heads, -1).transpose(0, 1)
             audio = feed.slot if feed.audio is None else feed.audio
-            keys = self.slots.cross_keys[layer, audio, :, :, :width]
-            values = self.slots.cross_values[layer, audio, :, :width]
-            mixed[rows], weights = _mix(q, keys, values, mask)
+            keys, values = self.slots.cross_keys[layer, audio], self.slots.cross_values[layer, audio]
+            mixed[rows], weights = attend(q, keys, values, _widest(feed), mask)
             if chosen:
                 attention[index] += weights[chosen].float().sum(0) / self._heads
         return mixed
-
-
-def _mix(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Attention of q, shape = (heads, rows, dim), to keys, (heads, dim, n), and values, (heads, n, dim).
-
-    Gives the mixed values, shape = (rows, heads * dim), and the weights, shape = (heads, rows, n).
-    """
-    scores = q @ keys
-    if mask is not None:
-        scores = scores + mask
-    weights = torch.softmax(scores, -1)
-    return (weights @ values).transpose(0, 1).flatten(1), weights
 
 
 def _widest(feed: Feed) -> int:

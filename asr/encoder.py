@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from voicewire.asr.attention import attend
 from voicewire.asr.model import CausalWhisper
 from voicewire.asr.slots import Slots
 
@@ -108,8 +109,7 @@ class BlockEncoder:
             keys, values = self.slots.encoder_keys[layer, slot], self.slots.encoder_values[layer, slot]
             keys[:, :, start:end] = k.transpose(1, 2)
             values[:, start:end] = v
-            weights = torch.softmax(q @ keys[:, :, :end], -1)
-            mixed[rows] = (weights @ values[:, :end]).transpose(0, 1).flatten(1)
+            mixed[rows], _ = attend(q, keys, values, end)
         return mixed
 
     def _write_cross(self, blocks: list[Block], kv: Tensor) -> None:

@@ -90,6 +90,7 @@ class FeatureStreams:
         slot = next((slot for slot in range(count) if slot not in self._streams), None)
         if slot is None:
             raise CapacityError(f"all {count} slots are taken: close a stream, or make room for more")
+        self._encoder.slots.clear(slot)
         self._streams[slot] = FeatureStream()
         return slot
 

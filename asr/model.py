@@ -5,6 +5,7 @@ The arithmetic is Whisper's own; what runs it over time lives in encoder.py and 
 whole window at once in masked.py.
 """
 
+import os
 from collections.abc import Sequence
 from typing import cast
 
@@ -13,7 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from whisper.model import ModelDimensions
 
+from voicewire.asr.compiled import bound_compiled
 from voicewire.asr.packed import can_pack, pack_linears
+
+bound_compiled(os.environ)
 
 State = dict[str, Tensor]
 

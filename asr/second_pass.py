@@ -97,6 +97,7 @@ class SecondPass:
         padding = (frames + 1) * FRAME_SAMPLES - len(samples)
         mel = whisper.log_mel_spectrogram(samples, self.model.dims.n_mels, padding=padding)
         laid = self._encoder.convolve(ConvState(), mel.T)[:frames]
+        self._slots.clear(slot)
         self._slots.front[slot, : len(laid)] = laid
         return Block(slot, 0, len(laid))
 

@@ -77,6 +77,14 @@ class Slots:
         tensors = vars(self).values()
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // self.count
 
+    def clear(self, slot: int) -> None:
+        """Makes the slot ready for another stream. What was in its values is multiplied by 0 until it is written
+        over, and would be heard if it were not a number.
+        """
+        self.encoder_values[:, slot] = 0
+        self.cross_values[:, slot] = 0
+        self.self_values[:, slot] = 0
+
     def save(self, slot: int, frames: int, tokens: int, available: int) -> dict[str, Tensor]:
         """The filled part of a slot: `frames` encoded, `tokens` decoded, `available` through the
         convolutions.

@@ -1,9 +1,10 @@
 """What a server is like after hours: --hours of speech in one session, then --sessions sessions one after another.
 
-A server is started in a process of its own and kept busy: the client sends as fast as it is read, never more than
-a few seconds ahead. Memory, cost and delay are noted all along. Cost is processor time of the server per second of
-audio, and delay is counted in audio (what the recogniser had looked at when it said a word, less the word's end),
-so that other work on the machine changes neither. The first tenth of each part is not judged, while caches fill.
+Each part has a server of its own, which is kept busy: the client sends as fast as it is read, never more than a
+few seconds ahead. Memory, cost and delay are noted all along, memory and cost of all the server's processes. Cost
+is processor time per second of audio, and delay is counted in audio (what the recogniser had looked at when it
+said a word, less the word's end), so that other work on the machine changes neither. The first minute of audio of
+each part is not judged: a server makes what it needs when it first needs it.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -32,10 +34,10 @@ from voicewire.streaming.messages import TranscriptMessage
 
 _PIECE_S = 0.3
 _AHEAD_S = 4.0
-_WARMING = 0.1  # of each part
+_WARMING_S = 60.0  # of audio, of each part
 _HEADINGS = (
-    "part", "audio, h", "times real time", "memory, MiB", "grown by", "cost, ms/s", "changed by",
-    "delay, median s", "P95", "changed by",
+    "part", "sessions", "audio, h", "times real time", "memory, MiB", "grown by", "most less least", "cost, ms/s",
+    "changed by", "delay, median s", "P95", "changed by",
 )  # fmt: skip
 
 
@@ -48,10 +50,11 @@ class Sample:
         until_s: seconds of audio of this part, up to the stretch's end.
         wall_s: seconds that the stretch took.
         audio_s: seconds of audio in it.
-        memory_mib: resident memory of the server at its end.
-        cost_ms: processor time of the server per second of audio.
+        memory_mib: resident memory at its end, of all of the server's processes.
+        cost_ms: their processor time per second of audio.
         delays_s: of each committed word, on the clock of the audio.
         waits_s: of each session that ended in it, from the last audio to `done`, on the wall's clock.
+        processes_mib: the memory process by process, the server's own first.
     """
 
     part: str
@@ -62,10 +65,11 @@ class Sample:
     cost_ms: float
     delays_s: tuple[float, ...]
     waits_s: tuple[float, ...] = ()
+    processes_mib: tuple[float, ...] = ()
 
 
 class Observer:
-    """Watches the server's process; each `note` is a sample of what came since the one before, given to `keep`.
+    """Watches the server's processes; each `note` is a sample of what came since the one before, given to `keep`.
 
     Attributes:
         count: of samples.
@@ -74,7 +78,7 @@ class Observer:
     def __init__(self, server: psutil.Process, part: str, keep: Callable[[Sample], None]) -> None:
         self.count = 0
         self._keep = keep
-        self._server = server
+        self._processes = [server, *server.children(recursive=True)]
         self._part = part
         self._until_s = 0.0
         self._busy_s, self._began = self._now()
@@ -90,15 +94,17 @@ class Observer:
         """The stretch that ends at so many seconds of audio."""
         busy_s, now = self._now()
         audio_s = until_s - self._until_s
+        resident = [process.memory_info().rss / 2**20 for process in self._processes]
         sample = Sample(
             part=self._part,
             until_s=round(until_s, 1),
             wall_s=round(now - self._began, 2),
             audio_s=round(audio_s, 1),
-            memory_mib=round(self._server.memory_info().rss / 2**20, 1),
+            memory_mib=round(sum(resident), 1),
             cost_ms=round(1000 * (busy_s - self._busy_s) / audio_s, 2),
             delays_s=tuple(self.delays_s),
             waits_s=tuple(round(wait, 3) for wait in self.waits_s),
+            processes_mib=tuple(round(each, 1) for each in resident),
         )
         self._busy_s, self._began, self._until_s = busy_s, now, until_s
         self.delays_s, self.waits_s = [], []
@@ -106,8 +112,8 @@ class Observer:
         self._keep(sample)
 
     def _now(self) -> tuple[float, float]:
-        times = self._server.cpu_times()
-        return float(times.user + times.system), time.perf_counter()
+        times = [process.cpu_times() for process in self._processes]
+        return float(sum(each.user + each.system for each in times)), time.perf_counter()
 
 
 def speech_without_end(paths: Sequence[Path], seed: int) -> Iterator[np.ndarray]:
@@ -170,8 +176,10 @@ def summaries(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
-    """What one part came to, and how much its second half differs from the first half behind the warming-up."""
-    judged = samples[round(_WARMING * len(samples)) :]
+    """What one part came to. Memory has grown by what it is at the end more than after the first minute; cost and
+    delay changed by what the second half of what follows that minute differs from the first.
+    """
+    judged = [sample for sample in samples if sample.until_s >= _WARMING_S] or samples[-1:]
     half = max(1, len(judged) // 2)
     early, late = judged[:half], judged[half:] or judged[:half]
 
@@ -187,6 +195,7 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     memory = [sample.memory_mib for sample in judged]
     return {
         "part": samples[0].part,
+        "sessions": sum(len(sample.waits_s) for sample in samples) or 1,
         "audio_h": round(samples[-1].until_s / 3600, 3),
         "pace": round(sum(s.audio_s for s in samples) / sum(s.wall_s for s in samples), 2),
         "memory_mib": max(memory),
@@ -205,10 +214,12 @@ def report(parts: Sequence[dict[str, Any]], machine: Machine) -> str:
     rows = [
         [
             part["part"],
+            str(part["sessions"]),
             f"{part['audio_h']:.2f}",
             f"{part['pace']:.1f}",
             f"{part['memory_mib']:.0f}",
             f"{part['memory_grown']:+.1%}",
+            f"{part['memory_spread']:.1%}",
             f"{part['cost_ms']:.0f}",
             f"{part['cost_changed']:+.1%}",
             f"{part['delay_s']['median'] or 0:.2f}",
@@ -221,19 +232,24 @@ def report(parts: Sequence[dict[str, Any]], machine: Machine) -> str:
 
 
 def soak(args: argparse.Namespace, keep: Callable[[Sample], None]) -> None:
-    """Runs both parts against one server."""
+    """Runs both parts."""
     speech = speech_without_end(args.data, seed=0)
-    options = ["--threads", str(args.threads), "--set", "session_s=86400", "--max-sessions", "4"]
-    with served(options) as url:
-        server = psutil.Process().children()[-1]
-        if args.hours > 0:
-            observer = Observer(server, "one session", keep)
+    if args.hours > 0:
+        with _watched(args.threads, "one session", keep) as (url, observer):
             every_s = args.hours * 3600 / args.samples
             asyncio.run(one_session(url, speech, args.hours, every_s, observer))
-        if args.sessions > 0:
-            observer = Observer(server, "many sessions", keep)
+    if args.sessions > 0:
+        with _watched(args.threads, "many sessions", keep) as (url, observer):
             every = max(1, args.sessions // args.samples)
             asyncio.run(many_sessions(url, speech, args.sessions, every, observer))
+
+
+@contextmanager
+def _watched(threads: int, part: str, keep: Callable[[Sample], None]) -> Iterator[tuple[str, Observer]]:
+    """A server of so many recognisers, and who watches it."""
+    options = ["--threads", str(threads), "--set", "session_s=86400", "--max-sessions", "4"]
+    with served(options) as url:
+        yield url, Observer(psutil.Process().children()[-1], part, keep)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -241,8 +257,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw memory, cost and delay over time")
     parser.add_argument("--hours", type=float, default=2.0, help="of one session; default %(default)s")
     parser.add_argument("--sessions", type=int, default=500, help="one after another; default %(default)s")
-    parser.add_argument("--samples", type=int, default=40, help="of each part; default %(default)s")
-    parser.add_argument("--threads", type=int, default=1, help="of the server; default %(default)s")
+    parser.add_argument("--samples", type=int, default=120, help="of each part; default %(default)s")
+    parser.add_argument("--threads", type=int, default=2, help="of the server; default %(default)s")
     return parser.parse_args(arguments)
 
 
