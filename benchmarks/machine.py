@@ -26,7 +26,8 @@ class Machine:
     measured: str
 
     def __str__(self) -> str:
-        where = f"{self.processor}, {self.cores} cores" + (f", {self.gpu}" if self.gpu else "")
+        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
+        where = f"{self.processor}, {cores}" + (f", {self.gpu}" if self.gpu else "")
         return f"Measured {self.measured} at commit {self.commit}: {where}, torch {self.torch}."
 
 

@@ -1,6 +1,6 @@
 """The curve of delay against errors: chunk and commit sizes, reluctance to wait, beam search, on the same clips.
 
-    python -m benchmarks.tradeoff --data TAR... --json OUT [--plot PNG] [--limit N]
+    python -m benchmarks.tradeoff --data TAR... --json OUT [--markdown MARKDOWN] [--plot PNG] [--limit N]
 
 Every pair of --settings is a point; the values of --reluctance and --beams are further points, each alone, at the
 sizes of --around. Each clip is followed by two seconds of silence, so that its last words come in their own time.
@@ -9,7 +9,7 @@ Sets without word times are aligned once by offline Whisper. A run that was stop
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -18,13 +18,15 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from benchmarks.accuracy import AccuracyRun
 from benchmarks.accuracy_outcome import rate_figures
 from benchmarks.batch import Job, transcribe_jobs
+from benchmarks.machine import this_machine
+from benchmarks.markdown_table import markdown_table
+from benchmarks.marked_section import replace_section
 from benchmarks.options import add_limit, benchmark_parser, parse_settings, wide_console
 from benchmarks.playing import QUIET_SAMPLES
 from benchmarks.recogniser import load_recogniser, recogniser_fingerprint, run_facts, write_report
@@ -37,6 +39,9 @@ from benchmarks.transcript_cache import TranscriptCache, TranscriptKey
 from voicewire.asr import tokens
 from voicewire.asr.transcriber import BatchTranscriber
 
+HEADINGS = (
+    "point", "WER %", "95 %", "committed, median s", "P95", "interim WER %", "interim, median s", "P95",
+)  # fmt: skip
 SIZES = "100:400,100:1200,200:200,200:600,300:300,300:600,300:1200"
 
 
@@ -102,26 +107,13 @@ def run_points(
     return [found[point] for point in points], facts
 
 
-def print_points(console: Console, outcomes: Sequence[PointOutcome]) -> None:
-    table = Table(title="Delay against errors")
-    for heading in (
-        "point",
-        "WER %",
-        "95 %",
-        "committed, median s",
-        "P95",
-        "interim WER %",
-        "interim, median s",
-        "P95",
-    ):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for outcome in outcomes:
-        found = outcome.figures()
-        committed, interim = (_two(found["delay_s"][kind]) for kind in ("committed", "interim"))
-        span = f"{100 * found['wer_low']:.1f} to {100 * found['wer_high']:.1f}"
-        rates = (f"{100 * one['wer']:.1f}" for one in (found, found["interim"]))
-        table.add_row(found["label"], next(rates), span, *committed, next(rates), *interim)
-    console.print(table)
+def rows(points: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """A table's, below `HEADINGS`, from the points' figures."""
+    for point in points:
+        committed, interim = (_two(point["delay_s"][kind]) for kind in ("committed", "interim"))
+        span = f"{100 * point['wer_low']:.1f} to {100 * point['wer_high']:.1f}"
+        wrong, shown_wrong = (f"{100 * one['wer']:.1f}" for one in (point, point["interim"]))
+        yield point["label"], wrong, span, *committed, shown_wrong, *interim
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -132,6 +124,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--beams", default="2,4", help="widths beside 1")
     parser.add_argument("--slots", type=int, default=8, help="streams that run as one batch")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the curve")
+    parser.add_argument("--markdown", type=Path, help="write the table between this file's markers too")
     return parser.parse_args(arguments)
 
 
@@ -149,11 +142,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args.model, args.device, args.threads
         )
     cache.close()
-    print_points(console, outcomes)
-    offline = rate_figures([errors for outcome in whole for errors in outcome.errors])
     figures = [outcome.figures() for outcome in outcomes]
+    table = Table(*HEADINGS, title="Delay against errors")
+    for row in rows(figures):
+        table.add_row(*row)
+    console.print(table)
+    offline = rate_figures([errors for outcome in whole for errors in outcome.errors])
     report = {"sets": [tar.name for tar in tars], "offline": offline, "points": figures}
     write_report(args.json, report, facts)
+    if args.markdown:
+        text = f"{markdown_table(HEADINGS, rows(figures), left=1)}\n{this_machine()}\n"
+        replace_section(args.markdown, "tradeoff", text)
     if args.plot:
         plot_tradeoff(figures, offline, args.around, args.plot)
 
