@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import accuracy, latency, longform
+from benchmarks import accuracy, floor, latency, longform
 
 SpeechTar = Callable[[str], Path]
 
@@ -80,3 +80,17 @@ def test_longform_compares_long_with_short(speech_tar: SpeechTar, tmp_path: Path
     assert found["long"]["wer"] < 0.5
     assert len(found["cpu_s_per_audio_s_by_minute"]) == len(found["resident_bytes_by_minute"]) == 3
     assert 0.2 < found["end_over_start"] < 5
+
+
+def test_floor_counts_what_the_stages_need(speech_tar: SpeechTar, tmp_path: Path) -> None:
+    """An encoder's look needs a known number of operations for each frame, and more of them with all looks."""
+    out, table = tmp_path / "floor.json", tmp_path / "load.md"
+    few = ["--streams", "2", "--seconds", "1.2", "--precision", "float32"]
+    floor.main(["--data", str(speech_tar("dev-00")), "--json", str(out), "--markdown", str(table), *few])
+    report = json.loads(out.read_text())
+    stages = {(stage["looks"], stage["name"]): stage for stage in report["stages"]}
+    weights = 6 * 12 * 512 * 512  # of the encoder's blocks: a frame is multiplied with each of them once
+    assert stages["none", "encoder"]["operations"] > 2 * weights * 50
+    assert stages["all", "encoder"]["operations"] > 1.5 * stages["none", "encoder"]["operations"]
+    assert all(0 < stage["floor_s"] < stage["took_s"] for stage in report["stages"])
+    assert "| all | encoder |" in table.read_text()
