@@ -11,7 +11,7 @@ from rich.console import Console
 from voicewire.client.audio_files import open_audio
 from voicewire.client.batch_progress import BatchProgress
 from voicewire.client.errors import ClientError
-from voicewire.client.local import RATES, LocalTranscriber
+from voicewire.client.local import RATES, Heard, LocalTranscriber
 from voicewire.client.recordings import Recording
 from voicewire.streaming.subtitles.transcripts import TimedTranscript
 
@@ -98,17 +98,28 @@ class TranscriptBatch:
         ]
 
     def _transcribe(self, recording: Recording) -> Outcome:
-        began = time.monotonic()
         with self._progress.bar(recording.name, self._durations[recording]) as heard:
-            try:
-                with open_audio(recording.path, rates=RATES, track=self._track) as audio:
-                    transcript = self._transcriber.transcribe(audio, heard)
-                took_s = time.monotonic() - began
-                self._finished(recording, transcript)
-            except ClientError as error:
-                return Outcome(recording, Status.FAILED, error=str(error))
-        words = len(transcript.words)
-        return Outcome(recording, Status.DONE, transcript.duration_s, transcript.language, words, took_s)
+            return transcribed(recording, self._transcriber, self._finished, self._track, heard)
+
+
+def transcribed(
+    recording: Recording,
+    transcriber: LocalTranscriber,
+    finished: Finished,
+    track: int | None = None,
+    heard: Heard = lambda _: None,
+) -> Outcome:
+    """What comes of one recording; `track` is as in TranscriptBatch."""
+    began = time.monotonic()
+    try:
+        with open_audio(recording.path, rates=RATES, track=track) as audio:
+            transcript = transcriber.transcribe(audio, heard)
+        took_s = time.monotonic() - began
+        finished(recording, transcript)
+    except ClientError as error:
+        return Outcome(recording, Status.FAILED, error=str(error))
+    words = len(transcript.words)
+    return Outcome(recording, Status.DONE, transcript.duration_s, transcript.language, words, took_s)
 
 
 def _done(task: "Future[Outcome]") -> bool:

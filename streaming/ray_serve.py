@@ -8,6 +8,7 @@ client lost its connection and came back to another replica, the session does to
 
 import asyncio
 import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,13 +119,15 @@ def deployed(settings: ServerSettings, replicas: Replicas, page: Path | None = N
 
 
 def run(settings: ServerSettings, replicas: Replicas, page: Path | None = None) -> None:
-    """Serves until Ctrl-C, on the cluster that RAY_ADDRESS names or this machine runs, or else on a new one.
+    """Serves until SIGINT or SIGTERM on the cluster that RAY_ADDRESS names or this machine runs, or on a new one.
 
-    Where Serve runs already, it keeps its address, whatever the settings say. Raises DeploymentError.
+    Then sessions are seen out. Where Serve runs already, it keeps its address, whatever the settings say.
+
+    Raises DeploymentError.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     app = deployed(settings, replicas, page)
-    ray.init(ignore_reinit_error=True, namespace=_NAMESPACE)
+    ray.init(ignore_reinit_error=True, namespace=_NAMESPACE, include_dashboard=False)
     http = HTTPOptions(
         host=settings.host,
         port=settings.port,
@@ -132,7 +135,11 @@ def run(settings: ServerSettings, replicas: Replicas, page: Path | None = None) 
         ssl_keyfile=settings.tls_key and str(settings.tls_key),
     )
     serve.start(http_options=http)
-    serve.run(app, name=NAME, route_prefix="/", blocking=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        serve.run(app, name=NAME, route_prefix="/", blocking=True)
+    except KeyboardInterrupt:
+        serve.delete(NAME)
 
 
 @serve.ingress()
@@ -193,10 +200,10 @@ def _fate(application: str, deployment: str) -> Literal["stays", "leaves", "ends
         status = serve.status().applications.get(application)
     except (RayError, TimeoutError):  # Serve itself is away, and will be back
         return "stays"
+    if status is not None and status.status == "DELETING":
+        return "ends"
     if status is None or deployment not in status.deployments:
         return "stays"
-    if status.status == "DELETING":
-        return "ends"
     return "leaves" if "STOPPING" in status.deployments[deployment].replica_states else "stays"
 
 

@@ -11,7 +11,8 @@ os.environ |= {
     "RAY_AUTH_MODE": "disabled",
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
-    # A busy machine is slow to bring up a process.
+    # A busy machine is slow to bring up a process, and starves what is as nice as Ray's workers are by default.
+    "RAY_worker_niceness": "0",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
 }
 

@@ -106,6 +106,15 @@ async def test_what_is_killed_takes_its_sessions_along_and_what_is_let_go_leaves
     assert len(processes()) == 1
 
 
+async def test_an_application_that_is_ended_sees_its_sessions_out(url: str) -> None:
+    session = asyncio.create_task(spoken(url, 23.0, 0.0, 1.0))
+    await asyncio.sleep(2)
+    await asyncio.to_thread(serve.delete, ray_serve.NAME)
+    with pytest.raises(ServerError) as end:
+        await session
+    assert end.value.code == "shutting_down"
+
+
 # ---- settings
 
 

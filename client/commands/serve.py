@@ -109,6 +109,13 @@ def serve(
             "--set", metavar="NAME=VALUE", help="Any setting by its name, such as idle_s=60; may be repeated."
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|MIN-MAX",
+            help="Replicas on a cluster of Ray's: that of RAY_ADDRESS, or one that runs here, or a new one.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -133,6 +140,7 @@ def serve(
         voicewire serve --chunk-ms 100 --commit-ms 600     [dim]# sooner, less accurate[/]
         voicewire serve --codec lyra_v2 --codec encodec_24khz
         voicewire serve --config voicewire.toml --log-level warning
+        voicewire serve --ray 2-8 --max-sessions 24        [dim]# two replicas to eight, on Ray[/]
         voicewire serve --set idle_s=60 --print-config     [dim]# a file to begin with[/]
     """
     flags = {
@@ -166,6 +174,9 @@ def serve(
         if print_config:
             typer.echo(settings.as_toml(), nl=False)
             return
+        if ray is not None:
+            _serve_on_ray(settings, ray)
+            return
         try:
             server.serve(settings, page=PAGE, log_level=getattr(logging, log_level.upper()))
         except OSError as error:
@@ -173,6 +184,13 @@ def serve(
                 f"cannot listen on {error.filename} ({error.strerror or error}): choose another port, or end what "
                 "listens there"
             ) from error
+
+
+def _serve_on_ray(settings: Any, replicas: str) -> None:
+    with server_packages("server,weights,ray"):
+        from voicewire.streaming import ray_serve
+
+    ray_serve.run(settings, ray_serve.Replicas.parse(replicas), PAGE)
 
 
 def _by_name(assignments: Iterable[str]) -> dict[str, Any]:

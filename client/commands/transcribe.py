@@ -5,9 +5,10 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,7 @@ from voicewire.client.errors import CommandError
 from voicewire.client.local import DETECT, LocalTranscriber, ModelChoice, Wanted
 from voicewire.client.offline import Offline
 from voicewire.client.online import Online
+from voicewire.client.ray_batch import RayBatch
 from voicewire.client.recordings import Recording, find_recordings
 from voicewire.client.transcript_batch import Outcome, Status, TranscriptBatch
 from voicewire.client.transcript_files import TranscriptFiles
@@ -139,6 +141,14 @@ def transcribe(
             help="How many recordings, or parts of a long one, at once. Left out: as cores and memory allow.",
         ),
     ] = None,
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray",
+            rich_help_panel=MACHINE,
+            help="On a cluster of Ray's: that of RAY_ADDRESS, or one that runs here, or a new one.",
+        ),
+    ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     threads: ThreadsOption = None,
@@ -164,6 +174,7 @@ def transcribe(
         voicewire transcribe "calls/**/*.wav" --speakers "Agent,Caller" -f json
         voicewire transcribe film.mkv --track 2 --language fr --translate -f vtt
         voicewire transcribe archive/ -f all --workers 4 --summary done.json
+        voicewire transcribe archive/ -o /shared/texts --ray
         voicewire transcribe talk.wav --streaming --commit-ms 600
         voicewire transcribe talk.wav --streaming --keyterm Kirkland --keyterms names.txt
         ffmpeg -i talk.mov -f wav - | voicewire transcribe - -f json
@@ -173,21 +184,17 @@ def transcribe(
     wanted = Wanted(language, translate, channels or bool(named), named, skip_silence, terms)
     _check(wanted, streaming)
     results = TranscriptFiles(_formats(formats))
-    to_stdout = str(output) == STDIN or (output is None and _is_for_reading(files, formats))
+    to_stdout = str(output) == STDIN or (output is None and not ray and _is_for_reading(files, formats))
     recordings = find_recordings(files, None if to_stdout else output)
-    _check_results(recordings, results, to_stdout)
+    _check_results(recordings, results, to_stdout, ray)
     todo = [one for one in recordings if to_stdout or again or not results.are_done(one)]
     choice = ModelChoice(model, adapter, device, precision, threads)
-    count = min(workers or default_workers(choice), _parts(todo, track, streaming))
-    if threads is None:
-        choice = replace(choice, threads=max(1, cores() // count))
     console = Console(stderr=True)
 
-    def load() -> LocalTranscriber:
-        with nullcontext() if quiet else console.status(f"loading {model}"):
-            return (
-                Online(choice, wanted, chunk_ms, commit_ms) if streaming else Offline(choice, wanted, count)
-            )
+    def loader(choice: ModelChoice, processes: int) -> Callable[[], LocalTranscriber]:
+        if streaming:
+            return partial(Online, choice, wanted, chunk_ms, commit_ms)
+        return partial(Offline, choice, wanted, processes)
 
     def finished(recording: Recording, transcript: TimedTranscript) -> None:
         if to_stdout:
@@ -197,18 +204,28 @@ def transcribe(
 
     began = time.monotonic()
     outcomes = {one: Outcome(one, Status.SKIPPED) for one in recordings}
-    if todo:
-        with closing(load()) as transcriber:
-            batch = TranscriptBatch(
+    told: list[Outcome] = []
+    if todo and ray:
+        choice = replace(choice, threads=threads or 1)
+        told = RayBatch(
+            loader(choice, 0), todo, results, console, choice, workers=workers, track=track, quiet=quiet
+        ).run()
+    elif todo:
+        count = min(workers or default_workers(choice), _parts(todo, track, streaming))
+        choice = replace(choice, threads=threads or max(1, cores() // count))
+        with nullcontext() if quiet else console.status(f"loading {model}"):
+            transcriber = loader(choice, count)()
+        with closing(transcriber):
+            told = TranscriptBatch(
                 transcriber, todo, finished, console, at_once=count, track=track, quiet=quiet
-            )
-            outcomes |= {outcome.recording: outcome for outcome in batch.run()}
-    told = BatchSummary(list(outcomes.values()), results, time.monotonic() - began)
+            ).run()
+    outcomes |= {outcome.recording: outcome for outcome in told}
+    report = BatchSummary(list(outcomes.values()), results, time.monotonic() - began)
     if summary is not None:
-        told.write(summary)
+        report.write(summary)
     if not quiet and (len(recordings) > 1 or not to_stdout):
-        told.show(console)
-    if status := told.exit_status:
+        report.show(console)
+    if status := report.exit_status:
         raise typer.Exit(status)
 
 
@@ -222,8 +239,12 @@ def _check(wanted: Wanted, streaming: bool) -> None:
         raise CommandError("--keyterm and --keyterms are for the path that the server runs: add --streaming")
 
 
-def _check_results(recordings: Sequence[Recording], results: TranscriptFiles, to_stdout: bool) -> None:
+def _check_results(
+    recordings: Sequence[Recording], results: TranscriptFiles, to_stdout: bool, ray: bool
+) -> None:
     """Raises CommandError where the results have no place."""
+    if ray and (to_stdout or any(recording.path == STDIN for recording in recordings)):
+        raise CommandError("--ray is for files that every machine of the cluster sees, not for -")
     if to_stdout and (len(recordings) > 1 or len(results.formats) > 1):
         raise CommandError("standard output takes one recording in one format: name a folder by -o")
     if not to_stdout and any(recording.results is None for recording in recordings):
