@@ -18,6 +18,7 @@ import ray
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
+from ray.serve.exceptions import RayServeException
 from starlette.types import ASGIApp
 
 from voicewire.streaming import logs
@@ -64,12 +65,11 @@ class Replicas:
     @classmethod
     def parse(cls, text: str) -> "Replicas":
         """`2`, or `2-8`. Raises DeploymentError."""
-        least, _, most = str(text).partition("-")
-        if not (least.isdecimal() and (most or least).isdecimal() and 1 <= int(least) <= int(most or least)):
-            raise DeploymentError(
-                f"replicas are a number such as 2, or a range such as 2-8, and not {text!r}"
-            )
-        return cls(int(least), int(most or least))
+        least, dash, most = text.partition("-")
+        most = most if dash else least
+        if not (least.isdecimal() and most.isdecimal() and 1 <= int(least) <= int(most)):
+            raise DeploymentError(f"replicas are a number or a range, such as 2 or 2-8, and not {text!r}")
+        return cls(int(least), int(most))
 
 
 def application(args: Mapping[str, Any]) -> serve.Application:
@@ -148,6 +148,7 @@ class Replica:
 
     async def __init__(self, settings: ServerSettings, page: Path | None) -> None:  # type: ignore[misc]
         logs.configure()
+        self._tasks: list[asyncio.Task[None]] = []
         context = serve.get_replica_context()
         self._where = context.app_name, context.deployment
         self._settings, self._page = settings, page
@@ -155,7 +156,6 @@ class Replica:
         self._engine.start()
         await asyncio.to_thread(self._engine.wait_ready)
         self._neighbours = Neighbours(_vault(context.app_name, settings.resume_s), context.replica_tag)
-        self._tasks: list[asyncio.Task[None]] = []
         self._lobby: Lobby
         self._asked_at = 0.0
 
@@ -198,7 +198,7 @@ def _fate(application: str, deployment: str) -> Literal["stays", "leaves", "ends
     """Of a replica that nobody asks after any more: whether it alone goes, or all of them."""
     try:
         status = serve.status().applications.get(application)
-    except (RayError, TimeoutError):  # Serve itself is away, and will be back
+    except (RayError, RayServeException, TimeoutError):  # Serve itself is away, and will be back
         return "stays"
     if status is not None and status.status == "DELETING":
         return "ends"

@@ -13,6 +13,7 @@ import pytest
 from tests import ray_node
 from tests.serving import get
 from tests.test_handover import free_port, spoken
+from tests.test_vault import Balancer
 from voicewire.client import ConnectionLost, ServerError, connect
 from voicewire.streaming.messages import Done
 
@@ -31,10 +32,10 @@ SETTINGS = {"max_sessions": SLOTS, "codecs": "none", "resume_s": 300, "overload_
 
 
 def deploy(replicas: int) -> None:
-    app = ray_serve.application({**SETTINGS, "replicas": replicas})
+    service = ray_serve.application({**SETTINGS, "replicas": replicas})
     # As with a configuration that differs in the number alone: who runs goes on running.
-    app._bound_deployment._version = "1"
-    serve.run(app, name=ray_serve.NAME)
+    service._bound_deployment._version = "1"
+    serve.run(service, name=ray_serve.NAME)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,12 @@ def url() -> Iterator[str]:
     deploy(2)
     yield f"ws://127.0.0.1:{port}/v1/stream"
     serve.shutdown()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(url: str) -> Heard:
+    """A session that nothing happens to."""
+    return asyncio.run(spoken(url, SECONDS, 0.0, 5.0))
 
 
 async def until_running(replicas: int) -> None:
@@ -82,8 +89,23 @@ async def test_who_finds_no_slot_is_told_so(url: str) -> None:
     assert refusal.value.code == "capacity"
 
 
-async def test_what_is_killed_takes_its_sessions_along_and_what_is_let_go_leaves_them(url: str) -> None:
-    expected, _, expected_done = await spoken(url, SECONDS, 0.0, 5.0)
+async def test_a_client_that_comes_back_to_either_replica_loses_nothing(url: str, undisturbed: Heard) -> None:
+    expected, _, expected_done = undisturbed
+    balancer = Balancer([int(url.rpartition(":")[2].partition("/")[0])])
+    front = await asyncio.start_server(balancer, "127.0.0.1", 0)
+    port = front.sockets[0].getsockname()[1]
+    session = asyncio.create_task(spoken(f"ws://127.0.0.1:{port}/v1/stream", SECONDS, 0.0, 1.5))
+    for _ in range(4):
+        await asyncio.sleep(1.3)
+        balancer.cut()
+    assert await session == (expected, 4, expected_done)
+    front.close()
+
+
+async def test_what_is_killed_takes_its_sessions_along_and_what_is_let_go_leaves_them(
+    url: str, undisturbed: Heard
+) -> None:
+    expected, _, expected_done = undisturbed
     sessions = two_sessions(url)
     await asyncio.sleep(3)
     victim, _ = processes()
@@ -118,10 +140,20 @@ async def test_an_application_that_is_ended_sees_its_sessions_out(url: str) -> N
 # ---- settings
 
 
-@pytest.mark.parametrize("wrong", ["0", "3-2", "two", "-4"])
+@pytest.mark.parametrize("wrong", ["0", "3-2", "two", "-4", "1-"])
 def test_replicas_that_cannot_be(wrong: str) -> None:
-    with pytest.raises(DeploymentError, match="a range such as 2-8"):
+    with pytest.raises(DeploymentError, match="such as 2 or 2-8"):
         Replicas.parse(wrong)
+
+
+def test_the_slots_in_use_say_how_many_replicas_there_are_to_be() -> None:
+    deployment = ray_serve.application(
+        {"replicas": "2-8", "max_sessions": 24, "threads": 4}
+    )._bound_deployment
+    config = deployment._deployment_config
+    assert (config.autoscaling_config.min_replicas, config.autoscaling_config.max_replicas) == (2, 8)
+    assert config.autoscaling_config.target_ongoing_requests == 16
+    assert deployment.ray_actor_options["num_cpus"] == 4
 
 
 @pytest.mark.parametrize("wrong", [{"max_sessions": "auto"}, {"wyoming": "10300"}, {"handover": "/tmp"}])
