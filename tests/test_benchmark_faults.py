@@ -35,7 +35,8 @@ def test_a_minute_of_soaking(speech_tar: Callable[[str], Path], tmp_path: Path) 
     assert (one["part"], many["part"]) == ("one session", "many sessions")
     assert one["audio_h"] >= 0.005
     assert one["pace"] > 1
-    assert many["wait_s"]["count"] >= 2
+    assert many["sessions"] == 3
+    assert many["wait_s"]["count"] >= 1  # of those behind the first minute, here the last
     assert plot.stat().st_size > 5000
 
 

@@ -254,6 +254,8 @@ def command(*arguments: str | Path, folder: Path) -> subprocess.Popen[str]:
         stdin=subprocess.DEVNULL,
         env=os.environ | {"COLUMNS": "160", "NO_COLOR": "1"},
         start_new_session=True,
+        # What runs in the background of a script has inherited that Ctrl-C is to be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
