@@ -34,7 +34,7 @@ def plot_soak(samples: Sequence["Sample"], path: Path) -> None:
     rows[2].set(ylabel="delay, s (median, P95)", xlabel="hours of audio")
     rows[0].legend(frameon=False, fontsize=9)
     for axes in rows:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.dataLim.y1)  # a line that is flat is not the frame
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
