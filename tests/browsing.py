@@ -1,6 +1,5 @@
 """What tests of the captions page share: a real Chromium whose microphone plays a file, a server that goes."""
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ import soundfile
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from benchmarks import chromium
+from benchmarks.served import free_port
 from tests.serving import real_engine, speech
 from voicewire.client.commands.serve import PAGE
 from voicewire.streaming.server import RunningServer, running_server
@@ -48,9 +48,7 @@ class MortalServer:
     """A server that stops and comes back on its port."""
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         self._held = ExitStack()
 

@@ -1,7 +1,8 @@
-"""One node of Ray for the tests of a process: nothing of it is seen outside, and nothing is asked outside."""
+"""A node of Ray for a file of tests: nothing of it is seen outside, and nothing is asked outside."""
 
-import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -22,14 +23,17 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'voic
 PROCESSORS = 3
 
 
-def begin() -> None:
-    """Starts the node, unless it is there already; it ends with the process."""
-    if not ray.is_initialized():
-        ray.init(
-            num_cpus=PROCESSORS,
-            object_store_memory=200 * 1024**2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-        atexit.register(ray.shutdown)
+@contextmanager
+def node() -> Iterator[None]:
+    """It ends with the block: whoever meets Ray's processes below its own later may take them for its own."""
+    ray.init(
+        num_cpus=PROCESSORS,
+        object_store_memory=200 * 1024**2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,7 +1,6 @@
 """voicewire's own services for pipecat and LiveKit, in the real frameworks, against the real server."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.served import free_port
 from tests.assistants import Heard, Relay, from_livekit, from_pipecat
 from tests.bare_install import run_bare
 from tests.serving import real_engine, speech, text_of, transcribe
@@ -221,9 +221,7 @@ async def test_pipecat_is_told_of_what_will_not_pass(locked: RunningServer) -> N
 
 
 async def test_pipecat_s_service_gives_up_where_nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        service = pipecat_service(f"ws://127.0.0.1:{probe.getsockname()[1]}")
+    service = pipecat_service(f"ws://127.0.0.1:{free_port()}")
     monkeypatch.setattr(f"{type(service).__module__}.exponential_backoff_time", lambda attempt: 0.1)
     heard = await from_pipecat(service, bytes(3200), waits_s=0.5)
     assert len(heard.errors) == 4

@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.served import free_port
 from tests.mu_law import MuLaw
 from tests.recognisers import ScriptedRecogniser
 from tests.serving import pieces, slots_in_use, speech
@@ -124,13 +124,6 @@ def found(address: str, query: str) -> list[Any]:
     except OSError:  # it is not up yet; a query that it does not understand is found missing in the end
         return []
     return result
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 # ---- proxies

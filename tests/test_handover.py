@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.served import free_port
 from tests.serving import get, pieces, real_engine, speech
 from voicewire.client import connect
 from voicewire.streaming.errors import HandoverError
@@ -28,13 +28,6 @@ CODE = (
     "from voicewire.streaming.settings import ServerSettings\n"
     "serve(ServerSettings.load(None, threads=1, max_sessions=4, codecs=['none']))"
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def start(port: int, folder: Path) -> subprocess.Popen[bytes]:

@@ -10,9 +10,10 @@ from contextlib import AsyncExitStack
 import psutil
 import pytest
 
+from benchmarks.served import free_port
 from tests import ray_node
 from tests.serving import get
-from tests.test_handover import free_port, spoken
+from tests.test_handover import spoken
 from tests.test_vault import Balancer
 from voicewire.client import ConnectionLost, ServerError, connect
 from voicewire.streaming.messages import Done
@@ -40,12 +41,12 @@ def deploy(replicas: int) -> None:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    ray_node.begin()
-    port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    deploy(2)
-    yield f"ws://127.0.0.1:{port}/v1/stream"
-    serve.shutdown()
+    with ray_node.node():
+        port = free_port()
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        deploy(2)
+        yield f"ws://127.0.0.1:{port}/v1/stream"
+        serve.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +34,9 @@ pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def node() -> None:
-    ray_node.begin()
+def node() -> Iterator[None]:
+    with ray_node.node():
+        yield
 
 
 @pytest.fixture

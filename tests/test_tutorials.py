@@ -11,13 +11,13 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.served import free_port
 from tests.bare_install import ROOT, link_packages
 from tests.test_house import wheel_of_the_repository
 
@@ -101,9 +101,7 @@ def test_a_newcomer_can_follow_a_tutorial(path: Path, tmp_path: Path, wheels: Pa
     work = tmp_path / "work"
     work.mkdir()
     environment = newcomer(tmp_path, page, wheels)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     environment["VOICEWIRE_PORT"] = port
     output = follow(script(page).replace(ADDRESS, f"127.0.0.1:{port}"), work, environment)
     for words in heard(output):
