@@ -30,9 +30,10 @@ class Request:
         draft: a guess of what follows.
         visible: encoder frames that may be looked at.
         budget: tokens that may be added.
-        passes: passes that may be made; None: as many as it takes. A tail can do with what two passes give,
+        passes: passes that may be made; None: as many as it takes. A tail can do with what a few passes give,
             since the next tick goes on from there.
         keyterms: names and terms that are expected, or None.
+        haste: taken from the logit of waiting, besides what the vocabulary takes.
     """
 
     slot: int
@@ -46,6 +47,7 @@ class Request:
     budget: int
     passes: int | None = None
     keyterms: Keyterms | None = None
+    haste: float = 0.0
 
     @property
     def position(self) -> int:
@@ -209,6 +211,8 @@ def _allowed(one: _Running, logits: Tensor) -> Tensor:
     """Logits of what may be said."""
     request = one.request
     logits = logits + request.vocabulary.suppressed
+    if request.haste:
+        logits[:, request.vocabulary.wait] -= request.haste
     if request.text + len(one.tokens) == 0:
         logits[0, request.vocabulary.blank] = float("-inf")
     return logits

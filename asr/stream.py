@@ -37,7 +37,8 @@ LEAST_CERTAINTY = 0.8  # of a word; 1 in 2000 spoken words has less, nine in ten
 # of an utterance's first words, by how many there are so far: coughs make short and improbable ones
 LEAST_FIRST_PROBABILITY = {1: 0.7, 2: 0.3, 3: 0.3}
 NEWS_S = 0.3  # a word is due this long after its end at most
-TAIL_PASSES = 2
+TAIL_PASSES = 4
+TAIL_HASTE = 2.0  # what is shown too early is put right
 REVISITED = 15  # frames of a tail that are encoded once more, with what follows them
 # how much audio must lie behind a word before it is said for good: where the encoder looked ahead, and where not
 SETTLE_S, SETTLE_BLIND_S = 0.2, 0.4
@@ -296,6 +297,7 @@ class Stream:
             budget=LEAST_TOKENS + int(audio_s * TOKENS_PER_S),
             passes=TAIL_PASSES if kind is Kind.TAIL else None,
             keyterms=self.keyterms,
+            haste=TAIL_HASTE if kind is Kind.TAIL else 0.0,
         )
 
     # ---- its outcome

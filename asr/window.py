@@ -2,7 +2,7 @@
 
 Positions count encoder frames of 20 ms from the window's start. Whisper has 30 s of them, but short windows cost
 half the memory and do better where speakers change (docs/design.md has the figures), so a window is left at the
-first pause after 4 s, or by 14 s at a word boundary. At a pause the next window begins behind the last word;
+first pause after 9 s, or by 14 s at a word boundary. At a pause the next window begins behind the last word;
 elsewhere it begins with a few seconds encoded again from position 0, and the words that lie in them are the
 forced beginning of its transcript. So no word is lost, doubled or cut, and the clock goes on.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from voicewire.asr.settings import FRAME_S
 from voicewire.asr.words import SpokenToken
 
-LEAVE_FROM = 200  # frames: at a pause
+LEAVE_FROM = 450  # frames: at a pause
 LEAVE_BY = 700  # frames: wherever it is
 CAPACITY = 800  # frames: a block and a flush's padding must still fit in
 LONGEST_TEXT = 360  # tokens, of Whisper's 448

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,15 @@ def test_a_right_draft_saves_passes(bench: Bench, plain: dict[tuple[int, int], l
     decode_greedily(bench.decoder, [bench.request(0, [], truth, 400)])
     assert bench.decoder.passes - before - undrafted == 1
     assert undrafted == len(truth) + 1
+
+
+def test_haste_says_more_and_nothing_else(bench: Bench, plain: dict[tuple[int, int], list[int]]) -> None:
+    truth = plain[0, 90]
+    request = bench.request(0, [], [], 90, len(truth) + 3)
+    (hasty,) = decode_greedily(bench.decoder, [replace(request, haste=1e9)])
+    assert hasty.tokens[:-3] == truth
+    assert not hasty.waiting
+    assert decode_greedily(bench.decoder, [request])[0].tokens == truth
 
 
 def test_the_attention_of_each_token_follows_the_speech(bench: Bench) -> None:
