@@ -43,12 +43,13 @@ _EFFORTS = {
 }
 
 # Shares of the bound at which a rung is climbed to, and of that, where it is left again. Without any load a
-# session is up to 0.4 s behind, a tick and a turn; looks are saved soon after, since they cost half of the
-# work. Of a bound of 4 s, 40 sessions on two cores have their words after 2.1 s (P95), where it was 2.8 s with
-# a quarter and three eighths (python -m benchmarks.load).
+# session is up to 0.3 s late. Looks are saved soon after: they cost four tenths of the work, and a recogniser that
+# is full has turns as long as a tick, for which every word waits. Of a bound of 4 s, 40 sessions on two cores have
+# their words after 1.8 s (P95); where only what is behind after a turn counted, and from an eighth of the bound
+# on, after 2.1 s (python -m benchmarks.load).
 _CLIMB_AT = {
-    Rung.FEWER_LOOKS: 0.125,
-    Rung.NO_LOOKS: 0.175,
+    Rung.FEWER_LOOKS: 0.1,
+    Rung.NO_LOOKS: 0.125,
     Rung.NO_BEAM: 0.25,
     Rung.SHEDDING: 0.75,
 }
@@ -62,7 +63,7 @@ class Ladder:
     """Where one engine stands. All times are seconds of any steady clock.
 
     Args:
-        bound_s: no session that sends at the pace of speech is to be further behind; 0 never climbs.
+        bound_s: no session that sends at the pace of speech is to be later; 0 never climbs.
     """
 
     def __init__(self, bound_s: float) -> None:
@@ -71,21 +72,21 @@ class Ladder:
         self._calm_since: float | None = None
         self._calm_s = CALM_S
         self._left_at: float | None = None
-        self._watched: tuple[float, float] | None = None  # since when, and how far behind it was then
-        self._behind_s = 0.0
+        self._watched: tuple[float, float] | None = None  # since when, and how late it was then
+        self._late_s = 0.0
 
-    def look(self, behind_s: float, now: float) -> Rung:
-        """The rung to stand on where the session that is worst off is so far behind."""
-        self._behind_s = behind_s
+    def look(self, late_s: float, now: float) -> Rung:
+        """The rung to stand on where the session that is worst off is so late."""
+        self._late_s = late_s
         if self._bound_s <= 0:
             return self.rung
         wanted = max(
-            (rung for rung, share in _CLIMB_AT.items() if behind_s >= share * self._bound_s),
+            (rung for rung, share in _CLIMB_AT.items() if late_s >= share * self._bound_s),
             default=Rung.FULL,
         )
         if wanted > self.rung:
             self._climb(wanted, now)
-        elif self.rung and behind_s < _LEAVE_AT * _CLIMB_AT[self.rung] * self._bound_s:
+        elif self.rung and late_s < _LEAVE_AT * _CLIMB_AT[self.rung] * self._bound_s:
             self._rest(now)
         else:
             self._calm_since = None
@@ -96,17 +97,17 @@ class Ladder:
 
         Not while the backlog falls: a machine that was busy with something else for a while catches up by itself.
         """
-        if self.rung < Rung.SHEDDING or self._behind_s < _CLIMB_AT[Rung.SHEDDING] * self._bound_s:
+        if self.rung < Rung.SHEDDING or self._late_s < _CLIMB_AT[Rung.SHEDDING] * self._bound_s:
             self._watched = None
             return False
         if self._watched is None:
-            self._watched = now, self._behind_s
+            self._watched = now, self._late_s
             return False
-        since, behind_s = self._watched
+        since, late_s = self._watched
         if now - since < SHED_S:
             return False
-        self._watched = now, self._behind_s
-        return self._behind_s >= behind_s
+        self._watched = now, self._late_s
+        return self._late_s >= late_s
 
     def _climb(self, rung: Rung, now: float) -> None:
         """Where the way down was begun too early, the next one begins later: a steady load is tried seldom."""

@@ -1,5 +1,6 @@
 """Keeps the sessions of one recogniser at the pace of speech: by doing less for them, at last by ending some."""
 
+import math
 from collections.abc import Mapping
 
 from voicewire.asr.settings import SAMPLE_RATE
@@ -11,6 +12,8 @@ from voicewire.streaming.seat import Seat
 
 log = get_logger(__name__)
 
+_SMOOTHED_S = 1.0  # over so long a turn's length counts: a single long one is no load
+
 
 class Overload:
     """Watches one recogniser's sessions, turn by turn; belongs to its thread, but for `rung`.
@@ -21,6 +24,8 @@ class Overload:
 
     def __init__(self, bound_s: float) -> None:
         self._ladder = Ladder(bound_s)
+        self._turn_s = 0.0  # their mean length lately
+        self._watched_at = -math.inf
 
     @property
     def rung(self) -> Rung:
@@ -38,18 +43,29 @@ class Overload:
                 recogniser.set_effort(slot, seat.prescribed.pop(0).rung.effort)
 
     def watch(
-        self, recogniser: Recogniser, open_seats: Mapping[int, Seat], now: float
+        self, recogniser: Recogniser, open_seats: Mapping[int, Seat], turn_s: float, now: float
     ) -> tuple[list[tuple[Seat, Report]], Seat | None]:
-        """After a step: what sessions are to be told, and the one that is to be let go, if one is."""
+        """After a step that took `turn_s`: what sessions are told, and the one that is to be let go, if one is.
+
+        What a session says just after a turn has begun waits for all of it, and then for its own.
+        """
+        self._turn_s += (turn_s - self._turn_s) * (1 - math.exp((self._watched_at - now) / _SMOOTHED_S))
+        self._watched_at = now
         behind_s = max(
             (seat.pace.behind_s(seat.processed_samples / SAMPLE_RATE, now) for seat in open_seats.values()),
             default=0.0,
         )
         before = self.rung
-        rung = self._ladder.look(behind_s, now)
+        rung = self._ladder.look(behind_s + self._turn_s, now)
         told: list[tuple[Seat, Report]] = []
         if rung is not before:
-            log.warning("load", rung=rung.name.lower(), behind_s=round(behind_s, 2), sessions=len(open_seats))
+            log.warning(
+                "load",
+                rung=rung.name.lower(),
+                behind_s=round(behind_s, 2),
+                turn_s=round(self._turn_s, 3),
+                sessions=len(open_seats),
+            )
             told = [self._ease(recogniser, seat, rung) for seat in open_seats.values()]
         # The last one has nobody to make room for.
         shed = self._ladder.shed(now) and len(open_seats) > 1

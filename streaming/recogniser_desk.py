@@ -295,14 +295,14 @@ class RecogniserDesk:
             return False
         self._faults = 0
         turn += reports
-        self._watch(self._recogniser, turn)
+        self._watch(self._recogniser, took_s, turn)
         return bool(results or reports)
 
-    def _watch(self, recogniser: Recogniser, turn: list[tuple[Seat, Report]]) -> None:
+    def _watch(self, recogniser: Recogniser, took_s: float, turn: list[tuple[Seat, Report]]) -> None:
         """Does less for the sessions where there is too much to do, and lets the youngest go where that is too
         little.
         """
-        told, shed = self.overload.watch(recogniser, self._open, time.monotonic())
+        told, shed = self.overload.watch(recogniser, self._open, took_s, time.monotonic())
         turn += told
         if shed is not None:
             self._fail(shed, Failed(ErrorCode.SHED, _TOO_MUCH), turn)

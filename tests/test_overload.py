@@ -18,21 +18,23 @@ from voicewire.streaming import ladder
 from voicewire.streaming.engine import Engine
 from voicewire.streaming.ladder import CALM_S, LONGEST_CALM_S, SHED_S, Ladder, Rung
 from voicewire.streaming.messages import ErrorCode
+from voicewire.streaming.overload import Overload
 from voicewire.streaming.pace import Pace
 from voicewire.streaming.recogniser import loader
 from voicewire.streaming.server import RunningServer, running_server
 from voicewire.streaming.settings import ServerSettings
 
 BOUND_S = 4.0
+FEW_S = ladder._CLIMB_AT[Rung.FEWER_LOOKS] * BOUND_S
 BACKLOGS = st.lists(st.floats(0, 10), min_size=1, max_size=60)
 
 
-def climbed(behind_s: float) -> Rung:
-    return Ladder(BOUND_S).look(behind_s, 0.0)
+def climbed(late_s: float) -> Rung:
+    return Ladder(BOUND_S).look(late_s, 0.0)
 
 
 @given(st.floats(0, 20), st.floats(0, 20))
-def test_who_is_further_behind_stands_no_lower(one: float, other: float) -> None:
+def test_who_is_later_stands_no_lower(one: float, other: float) -> None:
     low, high = sorted((one, other))
     assert climbed(low) <= climbed(high)
 
@@ -40,8 +42,8 @@ def test_who_is_further_behind_stands_no_lower(one: float, other: float) -> None
 @given(BACKLOGS)
 def test_every_rung_is_left_when_load_falls(backlogs: list[float]) -> None:
     steps = Ladder(BOUND_S)
-    for number, behind_s in enumerate(backlogs):
-        steps.look(behind_s, 0.3 * number)
+    for number, late_s in enumerate(backlogs):
+        steps.look(late_s, 0.3 * number)
     now = 0.3 * len(backlogs)
     for number in range(len(Rung) + 1):
         before = steps.rung
@@ -55,9 +57,9 @@ def test_nothing_is_taken_back_before_a_stretch_of_calm(backlogs: list[float]) -
     """So that the number of changes is bounded, whatever the load does."""
     steps = Ladder(BOUND_S)
     falls = []
-    for number, behind_s in enumerate(backlogs):
+    for number, late_s in enumerate(backlogs):
         before, now = steps.rung, 1.0 * number
-        if steps.look(behind_s, now) < before:
+        if steps.look(late_s, now) < before:
             falls.append(now)
     assert all(later - sooner >= CALM_S for sooner, later in pairwise(falls))
 
@@ -68,8 +70,8 @@ def test_a_steady_load_is_tried_less_and_less_often() -> None:
     falls, now = 0, 0.0
     while now < 3600.0:
         before = steps.rung
-        behind_s = 0.0 if before >= Rung.NO_LOOKS else ladder._CLIMB_AT[Rung.NO_LOOKS] * BOUND_S
-        falls += steps.look(behind_s, now) < before
+        late_s = 0.0 if before >= Rung.NO_LOOKS else ladder._CLIMB_AT[Rung.NO_LOOKS] * BOUND_S
+        falls += steps.look(late_s, now) < before
         now += 0.5
     assert 3600 / LONGEST_CALM_S <= falls < 1.3 * 3600 / LONGEST_CALM_S
 
@@ -77,14 +79,14 @@ def test_a_steady_load_is_tried_less_and_less_often() -> None:
 def test_after_a_new_load_the_rest_is_short_again() -> None:
     steps = Ladder(BOUND_S)
     for now in (0.0, 11.0, 22.0):  # each time left after 10 s, and too early
-        steps.look(0.5, now)
+        steps.look(FEW_S, now)
         steps.look(0.0, now + 0.1)
         steps.look(0.0, now + 10.1)
     assert steps.rung is not Rung.FULL
     steps.look(0.0, now + 2 * LONGEST_CALM_S)
     assert steps.rung is Rung.FULL
     later = now + 4 * LONGEST_CALM_S
-    steps.look(0.5, later)
+    steps.look(FEW_S, later)
     steps.look(0.0, later)
     assert steps.look(0.0, later + CALM_S) is Rung.FULL
 
@@ -101,8 +103,8 @@ def test_load_that_sways_around_a_rung_changes_nothing(rung: Rung, shares: list[
 def test_sessions_are_let_go_one_by_one_and_not_while_the_backlog_falls() -> None:
     steps = Ladder(BOUND_S)
 
-    def asked(behind_s: float, now: float) -> bool:
-        steps.look(behind_s, now)
+    def asked(late_s: float, now: float) -> bool:
+        steps.look(late_s, now)
         return steps.shed(now)
 
     assert not asked(9.0, 0.0)
@@ -117,6 +119,23 @@ def test_sessions_are_let_go_one_by_one_and_not_while_the_backlog_falls() -> Non
 
 def test_a_bound_of_nothing_lets_it_be() -> None:
     assert Ladder(0.0).look(1000.0, 0.0) is Rung.FULL
+
+
+def rung_after(turns_s: list[float]) -> Rung:
+    """Of a recogniser whose turns took so long, one after another, and after which nobody was behind."""
+    overload, now = Overload(BOUND_S), 0.0
+    recogniser: Any = None  # nobody is there for whom it could do less
+    for turn_s in turns_s:
+        now += turn_s
+        overload.watch(recogniser, {}, turn_s, now)
+    return overload.rung
+
+
+def test_long_turns_make_words_late_where_nobody_is_behind() -> None:
+    assert rung_after([0.3] * 20) is Rung.FULL
+    assert rung_after([0.45] * 20) is Rung.FEWER_LOOKS
+    assert rung_after([0.05] * 50 + [0.6] + [0.05] * 20) is Rung.FULL  # one is no load
+    assert rung_after([0.05] * 50 + [0.6] * 10) is Rung.NO_LOOKS
 
 
 def test_a_session_is_told_of_what_changes_for_it() -> None:
@@ -161,7 +180,7 @@ class Slow:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    settings = ServerSettings(max_sessions=3, threads=1, overload_s=1.6, codecs=("none",))
+    settings = ServerSettings(max_sessions=3, threads=1, overload_s=3.0, codecs=("none",))
     load = loader(settings)
     engine = Engine(lambda: Slow(load()), 3, overload_s=settings.overload_s)
     engine.start()
@@ -215,7 +234,7 @@ def test_everything_is_told_and_undone(server: RunningServer, monkeypatch: pytes
         for thread in threads:
             thread.start()
         time.sleep(1.0)
-        Slow.pause_s = 0.11
+        Slow.pause_s = 0.2
         threads[-1].join(20)
         assert server.engine.rung is Rung.SHEDDING
         assert "voicewire_overload_rung 4.0" in metrics(server)
