@@ -131,9 +131,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--settle", type=float, default=2.0, metavar="S", help="when its words are final")
     parser.add_argument("--native", action="store_true", help="also each in the arithmetic that it prefers")
     parser.add_argument("--free", action="store_true", help="computing takes no time on the clock")
-    parser.add_argument(
-        "--markdown", type=Path, help="write the table into this file's section `comparison` too"
-    )
+    parser.add_argument("--markdown", type=Path, help="write the table between this file's markers too")
     args = parser.parse_args(arguments)
     if args.precision == "bfloat16":
         parser.error("faster-whisper has no bfloat16 on a processor: compare in float32, or add --native")
@@ -176,7 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_report(args.json, sets | {"recognisers": figures}, run_facts(transcriber, args) | chosen)
     if args.markdown:
         table = markdown_table(HEADINGS, rows(figures), left=2)
-        replace_section(args.markdown, "comparison", f"{table}\n{this_machine()}\n")
+        section = "comparison-free" if args.free else "comparison"
+        replace_section(args.markdown, section, f"{table}\n{this_machine()}\n")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
-"""The curve of delay against errors: chunk and commit sizes, reluctance to wait, beam search, on the same clips.
+"""The curve of delay against errors: chunk and commit sizes, and what else could be set, on the same clips.
 
     python -m benchmarks.tradeoff --data TAR... --json OUT [--markdown MARKDOWN] [--plot PNG] [--limit N]
 
-Every pair of --settings is a point; the values of --reluctance and --beams are further points, each alone, at the
-sizes of --around. Each clip is followed by two seconds of silence, so that its last words come in their own time.
-Delays are the method's own: computing takes no time on their clock (`benchmarks.latency --served` counts it).
-Sets without word times are aligned once by offline Whisper. A run that was stopped goes on where it was.
+Every pair of --settings is a point; the values of --beams, --reluctance, --haste, --passes and --window are
+further points, each alone, at the sizes of --around. Each clip is followed by two seconds of silence, so that its
+last words come in their own time. Delays are the method's own: computing takes no time on their clock
+(`benchmarks.latency --served` counts it). Sets without word times are aligned once by offline Whisper. A run that
+was stopped goes on where it was.
 """
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -34,13 +33,13 @@ from benchmarks.reference_times import ReferenceTimes
 from benchmarks.speech_tars import Clip, SpeechTar
 from benchmarks.trace import Trace
 from benchmarks.tradeoff_plot import plot_tradeoff
-from benchmarks.tradeoff_point import Judged, Point, PointOutcome
+from benchmarks.tradeoff_point import CONSTANTS, Judged, Point, PointOutcome
 from benchmarks.transcript_cache import TranscriptCache, TranscriptKey
-from voicewire.asr import tokens
 from voicewire.asr.transcriber import BatchTranscriber
 
 HEADINGS = (
     "point", "WER %", "95 %", "committed, median s", "P95", "interim WER %", "interim, median s", "P95",
+    "taken back %",
 )  # fmt: skip
 SIZES = "100:400,100:1200,200:200,200:600,300:300,300:600,300:1200"
 
@@ -56,8 +55,9 @@ class TradeoffRun:
     progress: Progress
 
     def judge(self, transcriber: BatchTranscriber, point: Point) -> PointOutcome:
-        """`transcriber` was loaded with the point's reluctance."""
-        recogniser = recogniser_fingerprint(transcriber, point.settings.beam, point.reluctance)
+        """`transcriber` was loaded for the point, whose constant is applied."""
+        varied = () if point.value is None else (point.varied, point.value)
+        recogniser = recogniser_fingerprint(transcriber, point.settings.beam, *varied)
         keys = [
             TranscriptKey(recogniser, f"quiet trace {point.sizes}", tar.name, clip)
             for tar in self.tars
@@ -84,27 +84,30 @@ class TradeoffRun:
 def choose_points(args: argparse.Namespace) -> list[Point]:
     """Raises SettingsError and ValueError."""
     [around] = parse_settings(args.around)
-    usual = tokens.RELUCTANCE
-    sizes = [Point("sizes", one, usual) for one in parse_settings(args.settings)]
-    readiness = [Point("reluctance", around, float(one)) for one in args.reluctance.split(",") if one]
-    beams = [Point("beam", replace(around, beam=int(one)), usual) for one in args.beams.split(",") if one]
-    return [*sizes, *readiness, *beams]
+    sizes = [Point("sizes", one) for one in parse_settings(args.settings)]
+    constants = [
+        Point(name, around, float(value))
+        for name in CONSTANTS
+        for value in getattr(args, name).split(",")
+        if value
+    ]
+    beams = [Point("beam", replace(around, beam=int(one))) for one in args.beams.split(",") if one]
+    return [*sizes, *constants, *beams]
 
 
 def run_points(
     run: TradeoffRun, args: argparse.Namespace, points: Sequence[Point]
 ) -> tuple[list[PointOutcome], dict[str, Any]]:
-    """In the order of `points`, and the facts of the run; the model is loaded once for each reluctance."""
+    """In the order of `points`, and the facts of the run."""
     widest = max(point.settings.beam for point in points)
-    found: dict[Point, PointOutcome] = {}
-    facts: dict[str, Any] = {}
-    for reluctance, group in groupby(sorted(points, key=_reluctance), key=_reluctance):
-        # It is a constant of the recogniser, read when a stream's vocabulary is made.
-        with mock.patch.object(tokens, "RELUCTANCE", reluctance):
-            transcriber = load_recogniser(args, slots=args.slots, widest_beam=widest)
-            found |= {point: run.judge(transcriber, point) for point in group}
-            facts = run_facts(transcriber, args)
-    return [found[point] for point in points], facts
+    usual = load_recogniser(args, slots=args.slots, widest_beam=widest)
+    outcomes = []
+    for point in points:
+        with point.applied():
+            # Loaded anew, since some constants are read then.
+            transcriber = usual if point.value is None else load_recogniser(args, slots=args.slots)
+            outcomes.append(run.judge(transcriber, point))
+    return outcomes, run_facts(usual, args)
 
 
 def rows(points: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -113,14 +116,18 @@ def rows(points: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
         committed, interim = (_two(point["delay_s"][kind]) for kind in ("committed", "interim"))
         span = f"{100 * point['wer_low']:.1f} to {100 * point['wer_high']:.1f}"
         wrong, shown_wrong = (f"{100 * one['wer']:.1f}" for one in (point, point["interim"]))
-        yield point["label"], wrong, span, *committed, shown_wrong, *interim
+        revoked = "-" if point["revoked_share"] is None else f"{100 * point['revoked_share']:.1f}"
+        yield point["label"], wrong, span, *committed, shown_wrong, *interim, revoked
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = benchmark_parser("tradeoff", __doc__, SIZES, threads=1)
     add_limit(parser)
     parser.add_argument("--around", default="300:1200", help="sizes at which the others vary")
-    parser.add_argument("--reluctance", default="0,0.75,2.5", help="values beside the recogniser's own")
+    parser.add_argument("--reluctance", default="0,0.75,2.5", help="to wait: off the logit of saying no more")
+    parser.add_argument("--haste", default="0,1", help="of the tail: off that logit, too")
+    parser.add_argument("--passes", default="2", help="of the decoder, a look at the tail")
+    parser.add_argument("--window", default="4", help="seconds after which a pause ends one")
     parser.add_argument("--beams", default="2,4", help="widths beside 1")
     parser.add_argument("--slots", type=int, default=8, help="streams that run as one batch")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the curve")
@@ -161,10 +168,6 @@ def _two(delays: Mapping[str, float | None]) -> list[str]:
     """Median and P95; dashes where no word was recognised."""
     values = (delays[name] for name in ("median", "p95"))
     return ["-" if value is None else f"{value:.2f}" for value in values]
-
-
-def _reluctance(point: Point) -> float:
-    return point.reluctance
 
 
 def _then_quiet(tar: SpeechTar, key: str) -> Clip:

@@ -6,12 +6,23 @@ from typing import Any
 
 from benchmarks.plot_labels import annotate
 
-_STYLES = {"sizes": ("C0", "o"), "reluctance": ("C1", "s"), "beam": ("C2", "^")}
+_STYLES = {
+    "sizes": ("C0", "o"),
+    "reluctance": ("C1", "s"),
+    "haste": ("C3", "v"),
+    "passes": ("C4", "D"),
+    "window": ("C5", "P"),
+    "beam": ("C2", "^"),
+}
 _TITLES = {
     "sizes": "chunk:commit, ms",
     "reluctance": "reluctance to wait, at {around}",
+    "haste": "haste of the tail, at {around}",
+    "passes": "passes a look, at {around}",
+    "window": "windows left after, s, at {around}",
     "beam": "beam search, at {around}",
 }
+_TAIL_S_OWN = {"haste", "passes"}  # what is committed is the same with any of them
 
 
 def plot_tradeoff(
@@ -33,22 +44,22 @@ def plot_tradeoff(
     # A point where no word was recognised has no delay, and so no place.
     points = [point for point in points if point["delay_s"]["committed"]["median"] is not None]
     figure, both = pyplot.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained", dpi=120)
-    _draw(both[0], "committed", points, points, around, offline)
-    _draw(both[1], "interim", points, [point["interim"] for point in points], around, offline)
+    shown = {"committed": [one for one in points if one["varied"] not in _TAIL_S_OWN], "interim": points}
+    for axes, (kind, some) in zip(both, shown.items(), strict=True):
+        _draw(axes, kind, some, around, offline)
     both[0].set(ylabel="word error rate, %, with 95 % intervals", title="committed text")
     both[0].set(xlabel="seconds from a word's end until it is committed, median")
     both[1].set(xlabel="seconds from a word's end until it stands there for good, median")
     both[1].set(title="interim text: errors 0.6 s after each word")
     both[0].set_ylim(bottom=0)
-    both[0].legend(frameon=False, fontsize=9)
+    both[0].legend(*both[1].get_legend_handles_labels(), frameon=False, fontsize=9)
     # Labels are placed in pixels, so all else must stand where it will stay.
     figure.canvas.draw()
     figure.set_layout_engine("none")
-    for axes, kind in zip(both, ("committed", "interim"), strict=True):
-        rates = points if kind == "committed" else [point["interim"] for point in points]
-        places = [_place(point, kind, rate) for point, rate in zip(points, rates, strict=True)]
-        labels = [str(point["label"]).removeprefix("reluctance ") for point in points]
-        annotate(axes, places, labels, [_STYLES[point["varied"]][0] for point in points])
+    for axes, (kind, some) in zip(both, shown.items(), strict=True):
+        places = [_place(point, kind) for point in some]
+        labels = [str(point["label"]).rpartition(" ")[2] for point in some]
+        annotate(axes, places, labels, [_STYLES[point["varied"]][0] for point in some])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     pyplot.close(figure)
@@ -58,7 +69,6 @@ def _draw(
     axes: Any,
     kind: str,
     points: Sequence[Mapping[str, Any]],
-    rates: Sequence[Mapping[str, Any]],
     around: str,
     offline: Mapping[str, Any],
 ) -> None:
@@ -67,14 +77,14 @@ def _draw(
     axes.axhspan(low, high, color="0.5", alpha=0.12, linewidth=0)
     axes.axhline(100 * offline["wer"], color="0.5", linewidth=1, label="Whisper base, offline")
     for varied, (color, marker) in _STYLES.items():
-        pairs = [pair for pair in zip(points, rates, strict=True) if pair[0]["varied"] == varied]
-        if not pairs:
+        alike = [point for point in points if point["varied"] == varied]
+        if not alike:
             continue
-        delays, errors = zip(*(_place(point, kind, rate) for point, rate in pairs), strict=True)
+        delays, errors = zip(*(_place(point, kind) for point in alike), strict=True)
         axes.errorbar(
             delays,
             errors,
-            yerr=list(zip(*(_bar(rate) for _, rate in pairs), strict=True)),
+            yerr=list(zip(*(_bar(_rate(point, kind)) for point in alike), strict=True)),
             fmt=marker,
             color=color,
             ecolor=(color, 0.3),
@@ -86,8 +96,13 @@ def _draw(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _place(point: Mapping[str, Any], kind: str, rate: Mapping[str, Any]) -> tuple[float, float]:
-    return point["delay_s"][kind]["median"], 100 * rate["wer"]
+def _rate(point: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    rate: Mapping[str, Any] = point if kind == "committed" else point[kind]
+    return rate
+
+
+def _place(point: Mapping[str, Any], kind: str) -> tuple[float, float]:
+    return point["delay_s"][kind]["median"], 100 * _rate(point, kind)["wer"]
 
 
 def _bar(rate: Mapping[str, Any]) -> tuple[float, float]:

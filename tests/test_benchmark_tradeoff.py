@@ -12,7 +12,7 @@ from benchmarks.plot_labels import LETTER, LINE, place_labels
 from benchmarks.speech_tars import ReferenceWord
 from benchmarks.trace import Trace
 from benchmarks.tradeoff_point import Judged
-from voicewire.asr import tokens
+from voicewire.asr import stream, tokens
 from voicewire.asr.events import Transcript, Word
 
 
@@ -60,18 +60,26 @@ def test_the_curve_is_measured_and_drawn(speech_tar: Callable[[str], Path], tmp_
         "--plot",
         str(plot),
     ]
-    usual = tokens.RELUCTANCE
+    usual, late = tokens.RELUCTANCE, stream.TAIL_HASTE
     arguments += ["--settings", "300:300,300:1200", "--reluctance", "-30", "--beams", "2", "--threads", "1"]
+    arguments += ["--haste", "-30", "--passes", "", "--window", "0.5"]
     tradeoff.main(arguments)
-    assert usual == tokens.RELUCTANCE
+    assert (usual, late) == (tokens.RELUCTANCE, stream.TAIL_HASTE)
     found = json.loads(out.read_text())
     points = {point["label"]: point for point in found["points"]}
-    assert list(points) == ["300:300", "300:1200", "reluctance -30", "beam 2"]
+    assert list(points) == [
+        "300:300", "300:1200", "reluctance -30", "haste -30", "window 0.5", "beam 2",
+    ]  # fmt: skip
     assert {point["words"] for point in points.values()} == {found["offline"]["words"]}
     # So ready to wait that it says nothing: the constant was really changed, and only there.
     assert points["reluctance -30"]["deletions"] == found["offline"]["words"]
     assert points["300:1200"]["deletions"] < found["offline"]["words"] / 2
-    late, early = (points[name]["delay_s"]["committed"]["median"] for name in ("300:1200", "300:300"))
-    assert early < late
+    # Without haste a tail shows nothing, and nothing is taken back; what is committed is the same.
+    assert points["haste -30"]["interim"]["wer"] > points["300:1200"]["interim"]["wer"]
+    assert points["haste -30"]["revoked_share"] is None
+    assert points["300:1200"]["revoked_share"] < 1
+    assert points["haste -30"]["delay_s"]["committed"] == points["300:1200"]["delay_s"]["committed"]
+    slow, early = (points[name]["delay_s"]["committed"]["median"] for name in ("300:1200", "300:300"))
+    assert early < slow
     assert points["beam 2"]["beam"] == 2
     assert plot.read_bytes().startswith(b"\x89PNG")
