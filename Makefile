@@ -17,8 +17,8 @@ export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo browser proxies test test-fast lint format constraints docs docker clean \
-	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec bench-load bench-faults bench-soak \
-	bench-assistant screenshots
+	bench-accuracy bench-latency bench-longform bench-noise bench-tradeoff bench-comparison bench-codec bench-load bench-crowd \
+	bench-faults bench-soak bench-assistant screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -60,10 +60,10 @@ proxies:
 		|| echo 'no HAProxy or nginx: tests of deploy/ are skipped (apt-get install haproxy nginx)' >&2
 
 test: $(STAMP) browser proxies ## All tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --max-worker-restart=0 --dist loadgroup
 
 test-fast: $(STAMP) browser proxies ## Without the tests that take minutes
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m 'not slow'
+	$(BIN)/python -m pytest -n $(JOBS) --max-worker-restart=0 --dist loadgroup -m 'not slow'
 
 # mypy follows no editable installs, so the rooms are linked together below the name that they are installed by.
 # It must run there: in the repository it would take the folder `codecs` for Python's own module of that name.
@@ -110,6 +110,9 @@ bench-tradeoff: $(STAMP) ## The curve of delay against errors, as a plot
 bench-load: $(STAMP) ## How many live streams the machine carries, beside a peer (15 minutes)
 	$(BIN)/python -m benchmarks.load --json $(OUT)/load.json --markdown docs/load.md --plot docs/load.png \
 		--data $(SPEECH)/dev-00.tar --peer faster-whisper-local-agreement
+
+bench-crowd: $(STAMP) ## A full server, and as many clients again before its doors
+	$(BIN)/python -m benchmarks.crowd --json $(OUT)/crowd.json --markdown docs/load.md --data $(SPEECH)/dev-00.tar
 
 bench-faults: $(STAMP) ## What is lost when connections, processes and clients fail (20 minutes)
 	$(BIN)/python -m benchmarks.faults --json $(OUT)/faults.json --markdown docs/faults.md --data $(SPEECH)/dev-00.tar

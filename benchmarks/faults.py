@@ -26,14 +26,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-import psutil
 
 from benchmarks.fuzzer import START, Fuzzer, framed, request
 from benchmarks.machine import Machine, this_machine
 from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
 from benchmarks.options import table_parser, wide_console
-from benchmarks.served import served
+from benchmarks.served import free_port, process_at, served
 from benchmarks.speech_tars import SAMPLE_RATE, SpeechTar
 from voicewire.client import ServerError, connect
 from voicewire.streaming.messages import Resumed, TranscriptMessage
@@ -163,7 +162,7 @@ def _all(url: str, speakers: Sequence[Speaker]) -> list[Heard]:
 
 def restart(url: str, speakers: Sequence[Speaker], args: argparse.Namespace) -> Outcome:
     """Servers of its own; `url` is not looked at."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as clients:
         options = ["--handover", folder, "--threads", "1", "--set", "resume_s=120"]
         with served(options, port) as base:
@@ -191,7 +190,7 @@ def worker(url: str, speakers: Sequence[Speaker], args: argparse.Namespace) -> O
     """A server of its own, with two recognisers in processes of their own."""
     with ThreadPoolExecutor(1) as clients, served(["--threads", "2"]) as base:
         own = f"{base}/v1/stream"
-        server = psutil.Process().children()[-1]
+        server = process_at(base)
         expected = _all(own, speakers)
         calls = clients.submit(_all, own, speakers)
         time.sleep(0.5 * min(one.seconds for one in speakers))
@@ -258,7 +257,7 @@ def _deaf(url: str, audio: bytes, most_s: float) -> str:
 def fuzz(url: str, speakers: Sequence[Speaker], args: argparse.Namespace) -> Outcome:
     """Malformed inputs, with one session after another beside them."""
     fuzzer = Fuzzer(url, args.seed)
-    server = psutil.Process().children()[-1]
+    server = process_at(url)
     fuzzer.attack()
     before = server.memory_info().rss
 
@@ -301,12 +300,6 @@ def _beside(url: str, speaker: Speaker, fault: str, times: int, inject: Callable
 _OPTIONS = ("--threads", "1", "--set", "outgoing_items=200", "--set", "resume_s=3")
 _OWN = frozenset({"restart", "worker"})  # they start servers of their own
 FAULTS = {"kill": kill, "restart": restart, "worker": worker, "reader": reader, "fuzz": fuzz}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _speakers(args: argparse.Namespace) -> list[Speaker]:

@@ -36,7 +36,7 @@ from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
 from benchmarks.options import table_parser, wide_console
 from benchmarks.percentiles import percentiles
-from benchmarks.served import served
+from benchmarks.served import process_at, served
 from benchmarks.whisperlivekit_caller import LinesCaller
 from benchmarks.whisperlivekit_server import whisperlivekit_python, whisperlivekit_served
 
@@ -100,12 +100,12 @@ def _running(name: str, args: argparse.Namespace, most: int) -> Iterator[tuple[s
     if name == VOICEWIRE:
         options = ["--threads", str(args.threads)] if args.threads else []
         with served(["--max-sessions", str(most), *options]) as url:
-            yield f"{url}/v1/stream", psutil.Process().children()[-1]
+            yield f"{url}/v1/stream", process_at(url)
         return
     threads = args.threads or len(os.sched_getaffinity(0))
     policy = WHISPERLIVEKIT.get(name)
     with whisperlivekit_served(policy, threads) if policy else agreement_served(threads) as url:
-        yield url, psutil.Process().children()[-1]
+        yield url, process_at(url)
 
 
 def _callers(name: str, url: str, streams: Sequence[LongStream], args: argparse.Namespace) -> list[Caller]:

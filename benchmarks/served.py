@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
+
+import psutil
 
 START_S = 120.0
 
@@ -20,6 +23,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def process_at(url: str) -> psutil.Process:
+    """The server that this process started at an address, among whatever else it started."""
+    port = str(urlsplit(url).port)
+    return next(child for child in psutil.Process().children() if port in child.cmdline())
 
 
 @contextmanager

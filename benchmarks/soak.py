@@ -26,7 +26,7 @@ from benchmarks.markdown_table import markdown_table
 from benchmarks.marked_section import replace_section
 from benchmarks.options import table_parser, wide_console
 from benchmarks.percentiles import percentiles
-from benchmarks.served import served
+from benchmarks.served import process_at, served
 from benchmarks.soak_plot import plot_soak
 from benchmarks.speech_tars import SAMPLE_RATE, SpeechTar
 from voicewire.client import connect
@@ -249,7 +249,7 @@ def _watched(threads: int, part: str, keep: Callable[[Sample], None]) -> Iterato
     """A server of so many recognisers, and who watches it."""
     options = ["--threads", str(threads), "--set", "session_s=86400", "--max-sessions", "4"]
     with served(options) as url:
-        yield url, Observer(psutil.Process().children()[-1], part, keep)
+        yield url, Observer(process_at(url), part, keep)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
